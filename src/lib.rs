@@ -1,0 +1,3 @@
+//! A real-time lip-sync server for edge boxes: speech goes in, a talking face comes out.
+//!
+//! ARCHITECTURE.md draws the rooms of this crate and the way data flows through them.

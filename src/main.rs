@@ -1,0 +1,3 @@
+//! The `lipsyncd` binary: parses its arguments, configures, serves, exits.
+
+fn main() {}
