@@ -1,3 +1,6 @@
 //! A real-time lip-sync server for edge boxes: speech goes in, a talking face comes out.
 //!
 //! ARCHITECTURE.md draws the rooms of this crate and the way data flows through them.
+
+pub mod frame;
+pub mod model;

@@ -1,0 +1,353 @@
+//! From a manifest to a package: reads every file it names, and checks that they fit together.
+
+use super::files::read_checked;
+use super::manifest::{GoldenInput, MEL_BANDS};
+use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
+use super::{
+    CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package, TensorSpec,
+    UnetTensors, parse_npy,
+};
+use crate::frame::{FrameError, is_inside, jpeg_size};
+use bytes::Bytes;
+use serde::Deserialize;
+use std::path::Path;
+use std::sync::Arc;
+
+/// frames.json: where each JPEG lies in the file of frames, and where its face is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FrameIndex {
+    width: usize,
+    height: usize,
+    offsets: Vec<usize>,
+    bounds: Vec<[f32; 4]>,
+}
+
+/// Loads what a manifest names.
+pub(super) struct Loader<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) manifest: &'a Manifest,
+    pub(super) limits: &'a LoadLimits,
+}
+
+impl Loader<'_> {
+    pub(super) fn load(&self, crops: Arc<CropCache>) -> Result<Package, ModelError> {
+        let manifest = self.manifest;
+        let (index, frames) = self.frames()?;
+        let features = manifest
+            .audio
+            .features
+            .as_deref()
+            .map(|name| self.features(name))
+            .transpose()?;
+        let (unet, unet_tensors) = self.unet()?;
+        let (encoder, encoder_window) = self.encoders()?;
+        let golden = self.golden(frames.len())?;
+        for name in manifest.files.keys().filter(|name| !self.is_used(name)) {
+            return self.wrong(
+                &format!("files.{name}"),
+                "names a file that the manifest does not use",
+            );
+        }
+        Ok(Package {
+            folder: self.folder.to_owned(),
+            manifest: manifest.clone(),
+            width: index.width,
+            height: index.height,
+            frames,
+            bounds: index.bounds,
+            features,
+            unet,
+            unet_tensors,
+            encoder,
+            encoder_window,
+            golden,
+            crop_owner: crops.new_owner(),
+            crops,
+        })
+    }
+
+    fn is_used(&self, name: &str) -> bool {
+        let Manifest {
+            frames_file,
+            frames_index,
+            unet,
+            audio,
+            golden,
+            ..
+        } = self.manifest;
+        let mut used = vec![frames_file, frames_index, &unet.file];
+        used.extend(audio.encoder.as_ref().map(|encoder| &encoder.file));
+        used.extend(audio.features.as_ref());
+        if let Some(golden) = golden {
+            used.push(&golden.output);
+            let (GoldenInput::Mel(input) | GoldenInput::Audio(input)) = &golden.input;
+            used.push(input);
+        }
+        used.into_iter().any(|file| file == name)
+    }
+
+    fn wrong<T>(&self, field: &str, reason: impl Into<String>) -> Result<T, ModelError> {
+        let file = self.folder.join("manifest.json");
+        Err(ModelError::BadField {
+            file,
+            field: field.to_owned(),
+            reason: reason.into(),
+        })
+    }
+
+    fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ModelError> {
+        read_checked(self.folder, name, &self.manifest.files[name], limit)
+    }
+
+    fn tensor(&self, name: &str) -> Result<NpyTensor, ModelError> {
+        parse_npy(
+            &self.read(name, self.limits.tensor_bytes)?,
+            &self.folder.join(name),
+        )
+    }
+
+    fn frames(&self) -> Result<(FrameIndex, Vec<Bytes>), ModelError> {
+        let file = self.folder.join(&self.manifest.frames_index);
+        let json = self.read(&self.manifest.frames_index, self.limits.json_bytes)?;
+        let index: FrameIndex =
+            serde_json::from_slice(&json).map_err(|error| ModelError::Malformed {
+                file: file.clone(),
+                reason: error.to_string(),
+            })?;
+        let all = Bytes::from(self.read(&self.manifest.frames_file, self.limits.frames_bytes)?);
+        let wrong = |field: String, reason: String| {
+            Err(ModelError::BadField {
+                file: file.clone(),
+                field,
+                reason,
+            })
+        };
+        for (field, side) in [("width", index.width), ("height", index.height)] {
+            if !(16..=self.limits.frame_side_px).contains(&side) {
+                let most = self.limits.frame_side_px;
+                return wrong(
+                    field.into(),
+                    format!("is {side}, must lie between 16 and {most} pixels"),
+                );
+            }
+        }
+        let count = index.bounds.len();
+        if !(1..=self.limits.frames).contains(&count) {
+            return wrong(
+                "bounds".into(),
+                format!("has {count} frames, must have 1 to {}", self.limits.frames),
+            );
+        }
+        if index.offsets.len() != count + 1 {
+            return wrong(
+                "offsets".into(),
+                format!(
+                    "has {} entries, {count} frames need {}",
+                    index.offsets.len(),
+                    count + 1
+                ),
+            );
+        }
+        if index.offsets[0] != 0 || index.offsets[count] != all.len() {
+            return wrong(
+                "offsets".into(),
+                format!(
+                    "must begin with 0 and end with the {} bytes of the frames",
+                    all.len()
+                ),
+            );
+        }
+        let mut frames = Vec::with_capacity(count);
+        for (frame, ends) in index.offsets.windows(2).enumerate() {
+            if ends[0] >= ends[1] || ends[1] > all.len() {
+                return wrong(
+                    format!("offsets[{}]", frame + 1),
+                    "must be larger than the one before".into(),
+                );
+            }
+            let jpeg = all.slice(ends[0]..ends[1]);
+            let expected = (index.width, index.height);
+            let in_frame = |source| ModelError::Frame {
+                frame: frame as u32,
+                source,
+            };
+            let found = jpeg_size(&jpeg).map_err(in_frame)?;
+            if found != expected {
+                return Err(in_frame(FrameError::WrongSize { expected, found }));
+            }
+            if !is_inside(index.bounds[frame], index.width, index.height) {
+                return wrong(
+                    format!("bounds[{frame}]"),
+                    format!(
+                        "{:?} is not a rectangle inside {}x{}",
+                        index.bounds[frame], index.width, index.height
+                    ),
+                );
+            }
+            frames.push(jpeg);
+        }
+        Ok((index, frames))
+    }
+
+    fn features(&self, name: &str) -> Result<OwnFeatures, ModelError> {
+        let audio = &self.manifest.audio;
+        let tensor = self.tensor(name)?;
+        let rows = tensor.shape.first().copied().unwrap_or(0);
+        if rows == 0 || tensor.values.len() != rows * audio.width {
+            let shape = &tensor.shape;
+            return self.wrong(
+                "audio.features",
+                format!(
+                    "{name} has the shape {shape:?}, [rows, {}] is needed",
+                    audio.width
+                ),
+            );
+        }
+        // Frame i sees rows i + first_row + edge_rows of the file, and zeros before its first and after its last row.
+        let start = i64::from(audio.first_row) + i64::from(audio.edge_rows);
+        let mut padded = vec![0.0; (rows + audio.rows) * audio.width];
+        for (at, row) in padded.chunks_exact_mut(audio.width).enumerate() {
+            let source = at as i64 + start;
+            if (0..rows as i64).contains(&source) {
+                let source = source as usize;
+                row.copy_from_slice(
+                    &tensor.values[source * audio.width..(source + 1) * audio.width],
+                );
+            }
+        }
+        Ok(OwnFeatures { padded, rows })
+    }
+
+    fn unet(&self) -> Result<(Network, UnetTensors), ModelError> {
+        let spec = &self.manifest.unet;
+        let side = self.manifest.geometry.inner_size;
+        let onnx = self.read(&spec.file, self.limits.network_bytes)?;
+        let image_shape = [1, 6, side, side];
+        let shapes: [(&str, &[usize]); 2] = [
+            (&spec.image_input, &image_shape),
+            (&spec.audio_input, &spec.audio_shape),
+        ];
+        let unet = Network::from_onnx(&spec.file, &onnx, &shapes, self.limits)?;
+        let tensors = UnetTensors {
+            image_input: unet.input_index(&spec.image_input)?,
+            audio_input: unet.input_index(&spec.audio_input)?,
+            output: unet.output_index(&spec.output)?,
+        };
+        expect_inputs(&unet, 2)?;
+        expect_shape(&unet, &unet.outputs()[tensors.output], &[1, 3, side, side])?;
+        Ok((unet, tensors))
+    }
+
+    fn encoders(&self) -> Result<(Option<Network>, Option<Network>), ModelError> {
+        let audio = &self.manifest.audio;
+        let Some(spec) = &audio.encoder else {
+            return Ok((None, None));
+        };
+        let onnx = self.read(&spec.file, self.limits.network_bytes)?;
+        let load = |batch: usize| {
+            let shape = [batch, 1, MEL_BANDS, spec.mel_rows];
+            let network =
+                Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
+            expect_inputs(&network, 1)?;
+            network.output_index(&spec.output)?;
+            if network.outputs().len() != 1 || network.outputs()[0].values() != batch * audio.width
+            {
+                let (name, found) = (
+                    network.name().to_owned(),
+                    network.outputs()[0].shape.clone(),
+                );
+                let expected = vec![batch, audio.width];
+                return Err(ModelError::Shape {
+                    network: name,
+                    tensor: spec.output.clone(),
+                    expected,
+                    found,
+                });
+            }
+            Ok(network)
+        };
+        let single = load(1)?;
+        // A network exported for one row only may refuse; then rows go through one by one.
+        let window = if audio.rows > 1 {
+            load(audio.rows).ok()
+        } else {
+            None
+        };
+        Ok((Some(single), window))
+    }
+
+    fn golden(&self, frames: usize) -> Result<Option<GoldenValues>, ModelError> {
+        let Some(golden) = &self.manifest.golden else {
+            return Ok(None);
+        };
+        let audio = &self.manifest.audio;
+        if golden.frame as usize >= frames {
+            return self.wrong(
+                "golden.frame",
+                format!("is {}, but there are {frames} frames", golden.frame),
+            );
+        }
+        let sized = |field: &str, name: &str, values: usize| {
+            let tensor = self.tensor(name)?;
+            if tensor.values.len() == values {
+                return Ok(tensor.values);
+            }
+            self.wrong(
+                field,
+                format!(
+                    "{name} has the shape {:?}, {values} values are needed",
+                    tensor.shape
+                ),
+            )
+        };
+        let input = match (&golden.input, &audio.encoder) {
+            (GoldenInput::Audio(name), _) => {
+                GoldenTensor::Audio(sized("golden.audio", name, audio.rows * audio.width)?)
+            }
+            (GoldenInput::Mel(name), encoder) => {
+                let mel_rows = encoder.as_ref().map_or(0, |encoder| encoder.mel_rows);
+                let values = audio.rows * MEL_BANDS * mel_rows;
+                GoldenTensor::Mel(sized("golden.mel", name, values)?)
+            }
+        };
+        let output = sized(
+            "golden.output",
+            &golden.output,
+            self.manifest.geometry.output_len(),
+        )?;
+        Ok(Some(GoldenValues {
+            frame: golden.frame,
+            input,
+            output,
+            max_abs_error: golden.max_abs_error,
+        }))
+    }
+}
+
+fn expect_inputs(network: &Network, inputs: usize) -> Result<(), ModelError> {
+    if network.inputs().len() == inputs {
+        return Ok(());
+    }
+    let reason = format!("has {} inputs, {inputs} are needed", network.inputs().len());
+    Err(ModelError::Network {
+        network: network.name().to_owned(),
+        reason,
+    })
+}
+
+fn expect_shape(
+    network: &Network,
+    spec: &TensorSpec,
+    expected: &[usize],
+) -> Result<(), ModelError> {
+    if spec.shape == expected {
+        return Ok(());
+    }
+    Err(ModelError::Shape {
+        network: network.name().to_owned(),
+        tensor: spec.name.clone(),
+        expected: expected.to_vec(),
+        found: spec.shape.clone(),
+    })
+}

@@ -1,0 +1,28 @@
+//! Packages and networks: a folder on disk in, a face that can be computed out.
+//!
+//! The only room that names tract ([`network`] and the graph rewrites in `fuse`). A package is read once, checked
+//! whole, and then shared between all workers; what a worker changes is its own [`NetworkState`].
+
+mod crops;
+mod error;
+mod files;
+mod limits;
+mod load;
+mod manifest;
+mod network;
+mod npy;
+mod package;
+mod registry;
+
+pub use crops::{CropCache, CropCacheStatistics};
+pub use error::ModelError;
+pub use files::Checksum;
+pub use limits::LoadLimits;
+pub use manifest::{
+    AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
+    is_model_name,
+};
+pub use network::{Network, NetworkState, TensorSpec};
+pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
+pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
+pub use registry::Registry;

@@ -1,0 +1,418 @@
+//! One network: an ONNX file in, a shared plan, and states that run it.
+
+use super::{LoadLimits, ModelError, files};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+
+/// Name and shape of one input or output of a network. All tensors are f32, row-major.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    pub name: String,
+    pub shape: Vec<usize>,
+}
+
+impl TensorSpec {
+    /// Number of values.
+    pub fn values(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A network that is ready to run. Cheap to clone: clones share the plan and its weights.
+#[derive(Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    plan: Arc<TypedSimplePlan>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+}
+
+impl Network {
+    /// Loads an ONNX file whose shapes are all fixed.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is larger than `limits.network_bytes`, is not a network that the engine knows,
+    /// or has a tensor without a fixed shape. A panic of the engine is an error too; but a crafted file can abort the
+    /// process, so one that nobody vouches for should be loaded in a child process first.
+    pub fn load(path: &Path, limits: &LoadLimits) -> Result<Network, ModelError> {
+        let onnx = files::read_limited(path, limits.network_bytes)?;
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
+        Network::from_onnx(&name, &onnx, &[], limits)
+    }
+
+    /// Loads a network from the bytes of an ONNX file. `shapes` fixes the shapes of inputs by name, where the file
+    /// leaves them open or where another batch size is wanted. `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub fn from_onnx(
+        name: &str,
+        onnx: &[u8],
+        shapes: &[(&str, &[usize])],
+        limits: &LoadLimits,
+    ) -> Result<Network, ModelError> {
+        let shared = fenced(name, || build(name, onnx, shapes, limits))??;
+        Ok(Network {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The name it was loaded under.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub fn inputs(&self) -> &[TensorSpec] {
+        &self.shared.inputs
+    }
+
+    pub fn outputs(&self) -> &[TensorSpec] {
+        &self.shared.outputs
+    }
+
+    /// Position of an input.
+    pub fn input_index(&self, name: &str) -> Result<usize, ModelError> {
+        self.position(&self.shared.inputs, name)
+    }
+
+    /// Position of an output.
+    pub fn output_index(&self, name: &str) -> Result<usize, ModelError> {
+        self.position(&self.shared.outputs, name)
+    }
+
+    fn position(&self, specs: &[TensorSpec], name: &str) -> Result<usize, ModelError> {
+        specs
+            .iter()
+            .position(|spec| spec.name == name)
+            .ok_or_else(|| ModelError::NoTensor {
+                network: self.shared.name.clone(),
+                tensor: name.to_owned(),
+                known: specs.iter().map(|spec| spec.name.clone()).collect(),
+            })
+    }
+
+    /// A state to run the network with: one per worker.
+    ///
+    /// # Errors
+    /// When the engine refuses; it has no reason to for a network that was loaded.
+    pub fn new_state(&self) -> Result<NetworkState, ModelError> {
+        let name = &self.shared.name;
+        let zero =
+            |spec: &TensorSpec| Ok(Arc::new(engine(name, Tensor::zero::<f32>(&spec.shape))?));
+        Ok(NetworkState {
+            state: engine(name, self.shared.plan.spawn())?,
+            inputs: self
+                .shared
+                .inputs
+                .iter()
+                .map(zero)
+                .collect::<Result<_, ModelError>>()?,
+            outputs: TVec::new(),
+            network: self.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared {
+            name,
+            inputs,
+            outputs,
+            ..
+        } = &*self.shared;
+        f.debug_struct("Network")
+            .field("name", name)
+            .field("inputs", inputs)
+            .field("outputs", outputs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one worker needs to run a network: fill the inputs in place, run, read the outputs in place.
+pub struct NetworkState {
+    network: Network,
+    state: TypedSimpleState,
+    /// Kept between runs, so that filling them allocates nothing.
+    inputs: Vec<Arc<Tensor>>,
+    outputs: TVec<TValue>,
+}
+
+impl NetworkState {
+    /// The network that this state runs.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The values of an input, to be filled before [`NetworkState::execute`]. They keep what was written last.
+    ///
+    /// # Panics
+    /// When `index` is not below the number of inputs.
+    pub fn input_mut(&mut self, index: usize) -> &mut [f32] {
+        let slot = &mut self.inputs[index];
+        if Arc::get_mut(slot).is_none() {
+            // The engine still holds it, as an output that is the input itself or after an error.
+            *slot = Arc::new(Tensor::clone(slot));
+        }
+        let tensor = Arc::get_mut(slot).expect("a fresh Arc has one owner");
+        let view = tensor
+            .to_plain_array_view_mut::<f32>()
+            .expect("made of plain f32 values");
+        view.into_slice().expect("row-major as it was made")
+    }
+
+    /// Runs the network on what [`NetworkState::input_mut`] holds.
+    ///
+    /// # Errors
+    /// [`ModelError::Network`] when the engine fails or panics; the state can be used again.
+    pub fn execute(&mut self) -> Result<(), ModelError> {
+        self.outputs.clear();
+        let inputs: TVec<TValue> = self
+            .inputs
+            .iter()
+            .map(|tensor| tensor.clone().into_tvalue())
+            .collect();
+        let name = self.network.shared.name.clone();
+        let result =
+            fenced(&name, || engine(&name, self.state.run(inputs))).and_then(|result| result);
+        match result {
+            Ok(outputs) => {
+                self.outputs = outputs;
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever the failed run left in the state must not reach the next one.
+                self.state = engine(&name, self.network.shared.plan.spawn())?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The values of an output of the last successful [`NetworkState::execute`]; empty if there was none.
+    ///
+    /// # Panics
+    /// When a run has succeeded and `index` is not below the number of outputs.
+    pub fn output(&self, index: usize) -> &[f32] {
+        if self.outputs.is_empty() {
+            return &[];
+        }
+        let view = self.outputs[index]
+            .try_as_plain_ram()
+            .expect("outputs were checked when the network was loaded");
+        view.as_slice()
+            .expect("outputs were checked when the network was loaded")
+    }
+
+    /// Copies the inputs in, runs, and copies the outputs out: for callers that have slices of their own.
+    ///
+    /// # Errors
+    /// [`ModelError::WrongLength`] when a slice has not the length of its tensor, and as [`NetworkState::execute`].
+    pub fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), ModelError> {
+        self.check(
+            self.network.inputs(),
+            inputs.iter().map(|slice| slice.len()),
+        )?;
+        self.check(
+            self.network.outputs(),
+            outputs.iter().map(|slice| slice.len()),
+        )?;
+        for (index, values) in inputs.iter().enumerate() {
+            self.input_mut(index).copy_from_slice(values);
+        }
+        self.execute()?;
+        for (index, out) in outputs.iter_mut().enumerate() {
+            out.copy_from_slice(self.output(index));
+        }
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        specs: &[TensorSpec],
+        found: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<(), ModelError> {
+        let network = self.network.shared.name.clone();
+        if found.len() != specs.len() {
+            let (expected, found) = (specs.len(), found.len());
+            return Err(ModelError::WrongLength {
+                network,
+                tensor: "(all)".into(),
+                expected,
+                found,
+            });
+        }
+        match specs
+            .iter()
+            .zip(found)
+            .find(|(spec, found)| spec.values() != *found)
+        {
+            Some((spec, found)) => {
+                let (tensor, expected) = (spec.name.clone(), spec.values());
+                Err(ModelError::WrongLength {
+                    network,
+                    tensor,
+                    expected,
+                    found,
+                })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for NetworkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkState")
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+fn build(
+    name: &str,
+    onnx: &[u8],
+    shapes: &[(&str, &[usize])],
+    limits: &LoadLimits,
+) -> Result<Shared, ModelError> {
+    let mut model = engine(name, tract_onnx::onnx().model_for_read(&mut &*onnx))?;
+    let names = |outlets: &[OutletId], model: &InferenceModel, output: bool| -> Vec<String> {
+        let label = |outlet: &OutletId| model.outlet_label(*outlet).map(str::to_owned);
+        let node = |outlet: &OutletId| model.node(outlet.node).name.clone();
+        outlets
+            .iter()
+            .map(|o| {
+                if output {
+                    label(o).unwrap_or_else(|| node(o))
+                } else {
+                    node(o)
+                }
+            })
+            .collect()
+    };
+    let input_names = names(engine(name, model.input_outlets())?, &model, false);
+    let output_names = names(engine(name, model.output_outlets())?, &model, true);
+    for (tensor, shape) in shapes {
+        let Some(index) = input_names.iter().position(|known| known == tensor) else {
+            let (network, tensor) = (name.to_owned(), tensor.to_string());
+            return Err(ModelError::NoTensor {
+                network,
+                tensor,
+                known: input_names,
+            });
+        };
+        engine(
+            name,
+            model.set_input_fact(index, InferenceFact::dt_shape(f32::datum_type(), *shape)),
+        )?;
+    }
+    // The file's own idea of its outputs' shapes may be of another batch size.
+    if !shapes.is_empty() {
+        for index in 0..output_names.len() {
+            engine(name, model.set_output_fact(index, InferenceFact::default()))?;
+        }
+    }
+    let typed = engine(
+        name,
+        model
+            .into_typed()
+            .and_then(|model| model.into_decluttered()),
+    )?;
+    let inputs = specs(
+        name,
+        &typed,
+        engine(name, typed.input_outlets())?,
+        input_names,
+        limits,
+    )?;
+    let optimized = engine(name, typed.into_optimized())?;
+    let outputs = specs(
+        name,
+        &optimized,
+        engine(name, optimized.output_outlets())?,
+        output_names,
+        limits,
+    )?;
+    let plan = engine(name, TypedSimplePlan::new(optimized))?;
+    Ok(Shared {
+        name: name.to_owned(),
+        plan,
+        inputs,
+        outputs,
+    })
+}
+
+fn specs(
+    network: &str,
+    model: &TypedModel,
+    outlets: &[OutletId],
+    names: Vec<String>,
+    limits: &LoadLimits,
+) -> Result<Vec<TensorSpec>, ModelError> {
+    let spec = |(outlet, name): (&OutletId, String)| {
+        let fact = engine(network, model.outlet_fact(*outlet))?;
+        let refuse = |reason| {
+            Err(ModelError::Network {
+                network: network.to_owned(),
+                reason,
+            })
+        };
+        if fact.datum_type != f32::datum_type() {
+            return refuse(format!(
+                "tensor `{name}` is of type {:?}, only f32 is served",
+                fact.datum_type
+            ));
+        }
+        let Some(shape) = fact.shape.as_concrete() else {
+            return refuse(format!(
+                "tensor `{name}` has no fixed shape ({:?}); export it with fixed shapes",
+                fact.shape
+            ));
+        };
+        let values = shape
+            .iter()
+            .try_fold(1usize, |product, &side| product.checked_mul(side));
+        match values {
+            Some(1..) if values <= Some(limits.tensor_values) => Ok(TensorSpec {
+                name,
+                shape: shape.to_vec(),
+            }),
+            _ => refuse(format!(
+                "tensor `{name}` of shape {shape:?} does not have between 1 and {} values",
+                limits.tensor_values
+            )),
+        }
+    };
+    outlets.iter().zip(names).map(spec).collect()
+}
+
+/// The engine's errors, in one line.
+fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
+    result.map_err(|error| ModelError::Network {
+        network: network.to_owned(),
+        reason: format!("{error:#}"),
+    })
+}
+
+/// Turns a panic of the engine into an error.
+fn fenced<T>(network: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no reason given");
+        ModelError::Network {
+            network: network.to_owned(),
+            reason: format!("the engine panicked: {words}"),
+        }
+    })
+}

@@ -1,0 +1,336 @@
+//! One face: a package's manifest, frames, own features and networks, checked and ready to serve.
+
+use super::files::read_limited;
+use super::load::Loader;
+use super::{CropCache, LoadLimits, Manifest, ModelError, Network, NetworkState};
+use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
+use bytes::Bytes;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A package that is loaded. Shared between all workers; nothing in it changes but the cache of crops.
+#[derive(Debug)]
+pub struct Package {
+    pub(super) folder: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// One JPEG per idle frame; slices of one allocation.
+    pub(super) frames: Vec<Bytes>,
+    pub(super) bounds: Vec<[f32; 4]>,
+    /// The package's own features with zero rows before and after, so that every frame's window is one slice.
+    pub(super) features: Option<OwnFeatures>,
+    pub(super) unet: Network,
+    pub(super) unet_tensors: UnetTensors,
+    pub(super) encoder: Option<Network>,
+    pub(super) encoder_window: Option<Network>,
+    pub(super) golden: Option<GoldenValues>,
+    pub(super) crops: Arc<CropCache>,
+    pub(super) crop_owner: u64,
+}
+
+/// Positions of a U-Net's tensors among its inputs and outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnetTensors {
+    pub image_input: usize,
+    pub audio_input: usize,
+    pub output: usize,
+}
+
+/// Bytes that a loaded package holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct PackageMemory {
+    /// The JPEGs of the idle frames.
+    pub frames_bytes: usize,
+    /// The package's own features.
+    pub features_bytes: usize,
+    /// The networks' weights, as large as their files.
+    pub networks_bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct OwnFeatures {
+    pub(super) padded: Vec<f32>,
+    pub(super) rows: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct GoldenValues {
+    pub(super) frame: u32,
+    pub(super) input: GoldenTensor,
+    pub(super) output: Vec<f32>,
+    pub(super) max_abs_error: f32,
+}
+
+#[derive(Debug)]
+pub(super) enum GoldenTensor {
+    Mel(Vec<f32>),
+    Audio(Vec<f32>),
+}
+
+impl Package {
+    /// Loads the package in `folder`, with a cache of crops of its own.
+    ///
+    /// # Errors
+    /// Each names the file and, where there is one, the field at fault.
+    pub fn load(folder: &Path, limits: &LoadLimits) -> Result<Package, ModelError> {
+        Package::load_sharing(
+            folder,
+            limits,
+            Arc::new(CropCache::new(limits.crop_cache_bytes)),
+        )
+    }
+
+    /// As [`Package::load`], with a cache of crops that is shared with other packages.
+    pub fn load_sharing(
+        folder: &Path,
+        limits: &LoadLimits,
+        crops: Arc<CropCache>,
+    ) -> Result<Package, ModelError> {
+        let file = folder.join("manifest.json");
+        let json = read_limited(&file, limits.json_bytes)?;
+        let folder = folder
+            .canonicalize()
+            .map_err(|source| ModelError::Unreadable {
+                file: folder.to_owned(),
+                source,
+            })?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let manifest = Manifest::parse(&json, &file, &name)?;
+        Loader {
+            folder: &folder,
+            manifest: &manifest,
+            limits,
+        }
+        .load(crops)
+    }
+
+    /// The model name: the folder's name.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Number of idle frames, at least 1.
+    pub fn frame_count(&self) -> u32 {
+        self.frames.len() as u32
+    }
+
+    /// Width and height of a full frame, pixels.
+    pub fn frame_size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// Index of the idle frame that stands for `frame_id`: the frames are walked to and fro.
+    pub fn idle_frame(&self, frame_id: u32) -> u32 {
+        ping_pong(frame_id, self.frame_count())
+    }
+
+    /// Where the prediction for an idle frame belongs: x1, y1, x2, y2 of the inner square in pixels of the full frame.
+    ///
+    /// # Panics
+    /// When `frame` is not below [`Package::frame_count`]; see [`Package::idle_frame`]. So do the other accessors.
+    pub fn bounds(&self, frame: u32) -> [f32; 4] {
+        self.bounds[frame as usize]
+    }
+
+    /// The full idle frame as JPEG, as it came with the package.
+    pub fn frame_jpeg(&self, frame: u32) -> Bytes {
+        self.frames[frame as usize].clone()
+    }
+
+    /// The full idle frame, decoded.
+    pub fn frame_image(&self, frame: u32) -> Result<BgrImage, ModelError> {
+        decode_jpeg(&self.frames[frame as usize], self.width, self.height)
+            .map_err(|source| ModelError::Frame { frame, source })
+    }
+
+    /// The inner square of an idle frame; decoded when needed, and kept while the budget allows.
+    pub fn crop(&self, frame: u32) -> Result<Arc<Crop>, ModelError> {
+        if let Some(crop) = self.crops.find(self.crop_owner, frame) {
+            return Ok(crop);
+        }
+        let full = self.frame_image(frame)?;
+        let crop = cut_crop(&full, self.bounds(frame), self.manifest.geometry.inner_size)
+            .map_err(|source| ModelError::Frame { frame, source })?;
+        let crop = Arc::new(crop);
+        self.crops.keep(self.crop_owner, frame, &crop);
+        Ok(crop)
+    }
+
+    /// The U-Net's audio input for `frame_id` from the package's own audio (repeated without end); `None` when the
+    /// package brought no features. `rows * width` values.
+    pub fn own_features(&self, frame_id: u32) -> Option<&[f32]> {
+        let features = self.features.as_ref()?;
+        let (rows, width) = (self.manifest.audio.rows, self.manifest.audio.width);
+        let frame = frame_id as usize % features.rows;
+        Some(&features.padded[frame * width..(frame + rows) * width])
+    }
+
+    pub fn unet(&self) -> &Network {
+        &self.unet
+    }
+
+    /// Positions of the U-Net's tensors.
+    pub fn unet_tensors(&self) -> UnetTensors {
+        self.unet_tensors
+    }
+
+    /// The audio encoder for one row: `[1, 1, 80, mel_rows]` to `[1, width]`. `None` for packages that only have features.
+    pub fn encoder(&self) -> Option<&Network> {
+        self.encoder.as_ref()
+    }
+
+    /// The audio encoder for the rows of a whole window in one pass: `[rows, 1, 80, mel_rows]` to `[rows, width]`.
+    /// `None` where a window is a single row, or where the exported network does not allow it.
+    pub fn window_encoder(&self) -> Option<&Network> {
+        self.encoder_window.as_ref()
+    }
+
+    /// Bytes that this package holds, without the shared cache of crops.
+    pub fn memory(&self) -> PackageMemory {
+        let size = |file: &str| {
+            self.manifest
+                .files
+                .get(file)
+                .map_or(0, |checksum| checksum.bytes)
+        };
+        let encoder = self
+            .manifest
+            .audio
+            .encoder
+            .as_ref()
+            .map_or(0, |encoder| size(&encoder.file));
+        let copies = 1 + u64::from(self.encoder_window.is_some());
+        PackageMemory {
+            frames_bytes: self.frames.iter().map(Bytes::len).sum(),
+            features_bytes: self
+                .features
+                .as_ref()
+                .map_or(0, |features| features.padded.len() * size_of::<f32>()),
+            networks_bytes: size(&self.manifest.unet.file) + copies * encoder,
+        }
+    }
+
+    /// One forward pass of the U-Net for an idle frame and the audio given, into `state`, whose output
+    /// [`UnetTensors::output`] then holds `[1, 3, S, S]`.
+    ///
+    /// # Errors
+    /// When the frame cannot be decoded, the audio has not `rows * width` values, or the engine fails.
+    pub fn predict(
+        &self,
+        state: &mut NetworkState,
+        frame: u32,
+        audio: &[f32],
+    ) -> Result<(), ModelError> {
+        let crop = self.crop(frame)?;
+        let input = state.input_mut(self.unet_tensors.image_input);
+        fill_input(&crop, &self.manifest.geometry, input)
+            .map_err(|source| ModelError::Frame { frame, source })?;
+        let input = state.input_mut(self.unet_tensors.audio_input);
+        if input.len() != audio.len() {
+            return Err(ModelError::WrongLength {
+                network: self.unet.name().to_owned(),
+                tensor: self.manifest.unet.audio_input.clone(),
+                expected: input.len(),
+                found: audio.len(),
+            });
+        }
+        input.copy_from_slice(audio);
+        state.execute()
+    }
+
+    /// Computes the package's golden frame and compares. `None`: the package has none. Otherwise the largest
+    /// difference of any value.
+    ///
+    /// # Errors
+    /// [`ModelError::NotGolden`] when it is larger than the manifest allows.
+    pub fn check_golden(&self) -> Result<Option<f32>, ModelError> {
+        let Some(golden) = &self.golden else {
+            return Ok(None);
+        };
+        let audio = match (&golden.input, &self.encoder) {
+            (GoldenTensor::Audio(values), _) => values.clone(),
+            (GoldenTensor::Mel(mel), Some(encoder)) => {
+                let mut state = encoder.new_state()?;
+                let mut audio = Vec::new();
+                for row in mel.chunks_exact(encoder.inputs()[0].values()) {
+                    state.input_mut(0).copy_from_slice(row);
+                    state.execute()?;
+                    audio.extend_from_slice(state.output(0));
+                }
+                audio
+            }
+            (GoldenTensor::Mel(_), None) => return Ok(None),
+        };
+        let mut state = self.unet.new_state()?;
+        self.predict(&mut state, golden.frame, &audio)?;
+        let output = state.output(self.unet_tensors.output);
+        // Not a number counts as infinitely wrong.
+        let difference = |(a, b): (&f32, &f32)| {
+            if (a - b).is_nan() {
+                f32::INFINITY
+            } else {
+                (a - b).abs()
+            }
+        };
+        let error = output
+            .iter()
+            .zip(&golden.output)
+            .map(difference)
+            .fold(0.0, f32::max);
+        if error > golden.max_abs_error {
+            let (package, allowed) = (self.name().to_owned(), golden.max_abs_error);
+            return Err(ModelError::NotGolden {
+                package,
+                error,
+                allowed,
+            });
+        }
+        Ok(Some(error))
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        self.crops.forget(self.crop_owner);
+    }
+}
+
+/// The idle frame for a frame id that may run past the last: frames are walked forth and back, the ends once each.
+///
+/// `frame_count` 0 gives 0.
+pub fn ping_pong(frame_id: u32, frame_count: u32) -> u32 {
+    if frame_count < 2 {
+        return 0;
+    }
+    let period = 2 * (u64::from(frame_count) - 1);
+    let step = u64::from(frame_id) % period;
+    step.min(period - step) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_walked_to_and_fro() {
+        let walk: Vec<u32> = (0..10).map(|id| ping_pong(id, 4)).collect();
+        assert_eq!(walk, [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]);
+        assert_eq!((ping_pong(7, 1), ping_pong(7, 0)), (0, 0));
+        assert_eq!(
+            (0..5).map(|id| ping_pong(id, 2)).collect::<Vec<_>>(),
+            [0, 1, 0, 1, 0]
+        );
+        for id in [u32::MAX - 1, u32::MAX] {
+            assert_eq!(ping_pong(id, 1 << 31), id - (u32::MAX - 1));
+        }
+    }
+}
