@@ -1,0 +1,449 @@
+//! Stream mode, version 2: audio flows in, frames flow out.
+//!
+//! Audio and frames are binary, everything else is JSON. docs/PROTOCOL.md tells what each message means.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::error::{Fault, ProtocolError};
+use super::message::ClientMessage;
+use super::reader::Reader;
+
+/// First byte of an audio message.
+pub const TYPE_AUDIO: u8 = 0x01;
+/// First byte of a frame message.
+pub const TYPE_FRAME: u8 = 0x81;
+/// Bytes before the samples of an audio message; even, so that a browser can lay an `Int16Array` over them.
+pub const AUDIO_HEADER_BYTES: usize = 16;
+/// Bytes before the JPEG of a frame message.
+pub const FRAME_HEADER_BYTES: usize = 48;
+
+/// No image: show the idle frame `avatar_frame` as it is.
+pub const FLAG_IDLE: u8 = 1;
+/// No image: show the picture of the frame before once more.
+pub const FLAG_HELD: u8 = 2;
+/// The last frame of its utterance.
+pub const FLAG_LAST: u8 = 4;
+
+/// Reads a binary message of a client.
+pub(super) fn decode(message: Bytes) -> Result<ClientMessage, ProtocolError> {
+    match message.first() {
+        Some(&TYPE_AUDIO) => AudioChunk::decode(message).map(ClientMessage::Audio),
+        Some(kind) => Err(Fault::UnknownType {
+            name: format!("0x{kind:02x}"),
+        }
+        .into()),
+        None => Err(Fault::Truncated {
+            field: "type",
+            offset: 0,
+            needed: 1,
+            left: 0,
+        }
+        .into()),
+    }
+}
+
+/// Samples of a stream.
+///
+/// `u8 1 | u8 flags (0) | u16 stream | u32 epoch | u64 first_sample | PCM16 …`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioChunk {
+    pub stream: u16,
+    pub epoch: u32,
+    /// Position of the first sample in the epoch, at the stream's own rate.
+    pub first_sample: u64,
+    /// PCM16 little-endian mono, an even number of bytes, borrowed from the message. May be empty.
+    pub pcm: Bytes,
+}
+
+impl AudioChunk {
+    /// Samples in the chunk.
+    pub fn sample_count(&self) -> usize {
+        self.pcm.len() / 2
+    }
+
+    pub(super) fn decode(message: Bytes) -> Result<Self, ProtocolError> {
+        let mut reader = Reader::new(message);
+        let _type = reader.u8("type")?;
+        let flags = reader.u8("flags")?;
+        let stream = reader.u16("stream")?;
+        let told = |fault: Fault| ProtocolError {
+            stream: Some(stream),
+            ..fault.into()
+        };
+        if flags != 0 {
+            return Err(told(Fault::Range {
+                field: "flags",
+                value: flags.into(),
+                min: 0,
+                max: 0,
+            }));
+        }
+        let epoch = reader.u32("epoch").map_err(told)?;
+        let first_sample = reader.u64("first_sample").map_err(told)?;
+        let pcm = reader.rest();
+        if pcm.len() % 2 != 0 {
+            return Err(told(Fault::OddPcm {
+                field: "audio",
+                bytes: pcm.len(),
+            }));
+        }
+        Ok(AudioChunk {
+            stream,
+            epoch,
+            first_sample,
+            pcm,
+        })
+    }
+
+    /// Appends the message: what a client does.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(AUDIO_HEADER_BYTES + self.pcm.len());
+        out.extend_from_slice(&[TYPE_AUDIO, 0]);
+        out.extend_from_slice(&self.stream.to_le_bytes());
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.first_sample.to_le_bytes());
+        out.extend_from_slice(&self.pcm);
+    }
+}
+
+/// A frame of a stream.
+///
+/// `u8 0x81 | u8 flags | u16 stream | u32 epoch | u32 sequence | u32 avatar_frame | u64 sample |
+/// u32 sample_rate | u32 compute_us | f32 x1, y1, x2, y2 | JPEG …`
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamFrame {
+    pub stream: u16,
+    /// [`FLAG_IDLE`], [`FLAG_HELD`], [`FLAG_LAST`].
+    pub flags: u8,
+    pub epoch: u32,
+    /// Counts the frames of the epoch from 0, the dropped ones too.
+    pub sequence: u32,
+    /// The idle frame that belongs to this frame.
+    pub avatar_frame: u32,
+    /// The sample of the epoch that is heard while this frame is seen: `sequence · sample_rate / frame_rate`.
+    pub sample: u64,
+    /// The rate of `sample` in Hz: the stream's own.
+    pub sample_rate_hz: u32,
+    /// What computing this frame took, in microseconds; 0 without an image.
+    pub compute_us: u32,
+    /// Where the image belongs: x1, y1, x2, y2 in pixels of the full frame.
+    pub bounds: [f32; 4],
+    /// The image; empty with [`FLAG_IDLE`] and [`FLAG_HELD`].
+    pub jpeg: Bytes,
+}
+
+impl StreamFrame {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(FRAME_HEADER_BYTES + self.jpeg.len());
+        out.extend_from_slice(&[TYPE_FRAME, self.flags]);
+        out.extend_from_slice(&self.stream.to_le_bytes());
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(&self.avatar_frame.to_le_bytes());
+        out.extend_from_slice(&self.sample.to_le_bytes());
+        out.extend_from_slice(&self.sample_rate_hz.to_le_bytes());
+        out.extend_from_slice(&self.compute_us.to_le_bytes());
+        for edge in self.bounds {
+            out.extend_from_slice(&edge.to_le_bytes());
+        }
+        out.extend_from_slice(&self.jpeg);
+    }
+
+    /// Reads the message: what a client does.
+    pub fn decode(message: Bytes) -> Result<Self, ProtocolError> {
+        let mut reader = Reader::new(message);
+        let kind = reader.u8("type")?;
+        if kind != TYPE_FRAME {
+            return Err(Fault::UnknownType {
+                name: format!("0x{kind:02x}"),
+            }
+            .into());
+        }
+        let flags = reader.u8("flags")?;
+        let stream = reader.u16("stream")?;
+        let epoch = reader.u32("epoch")?;
+        let sequence = reader.u32("sequence")?;
+        let avatar_frame = reader.u32("avatar_frame")?;
+        let sample = reader.u64("sample")?;
+        let sample_rate_hz = reader.u32("sample_rate")?;
+        let compute_us = reader.u32("compute_us")?;
+        let mut bounds = [0.0; 4];
+        for edge in &mut bounds {
+            *edge = reader.f32("bounds")?;
+        }
+        let jpeg = reader.rest();
+        Ok(StreamFrame {
+            stream,
+            flags,
+            epoch,
+            sequence,
+            avatar_frame,
+            sample,
+            sample_rate_hz,
+            compute_us,
+            bounds,
+            jpeg,
+        })
+    }
+}
+
+/// Which picture a stream's frames carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageKind {
+    /// The predicted square alone, to be drawn at `bounds` over the idle frame.
+    #[default]
+    Mouth,
+    /// The whole frame, composed by the server.
+    Full,
+}
+
+/// A client's control message about a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRequest {
+    pub stream: u16,
+    pub body: StreamControl,
+}
+
+/// What a client asks of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamControl {
+    /// `open`.
+    Open(Open),
+    /// `start`: the next utterance, `epoch`, begins on this frame of the idle walk. Optional.
+    Start { epoch: u32, avatar_frame: u32 },
+    /// `end`: no more audio comes in this epoch; its last frames are due now.
+    End { epoch: u32 },
+    /// `interrupt`: everything older than `epoch` is void.
+    Interrupt { epoch: u32 },
+    /// `pause`: the stream's clock stands still and no frame is sent.
+    Pause,
+    /// `resume`: after `pause`.
+    Resume,
+    /// `credit`: so many more frames may be sent.
+    Credit { frames: u32 },
+    /// `change`: another package, from the next epoch on.
+    Change { model_name: String },
+    /// `stats`.
+    Stats,
+    /// `close`.
+    Close,
+}
+
+/// How a stream is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    pub model_name: String,
+    /// Hz, from [`super::MIN_SAMPLE_RATE_HZ`] to [`super::MAX_SAMPLE_RATE_HZ`].
+    pub sample_rate_hz: u32,
+    pub image: ImageKind,
+    /// JPEG quality, 1 to 100; `None`: the server's.
+    pub quality: Option<u8>,
+    /// Frames a second, 1 to 60; `None`: the package's.
+    pub frame_rate: Option<u32>,
+    /// Frames that may be sent before the first `credit`.
+    pub credits: u32,
+    /// The frame of the idle walk on which the first utterance begins.
+    pub avatar_frame: u32,
+    /// How long after its instant a frame is still useful, in ms; `None`: the server's choice.
+    pub max_delay_ms: Option<u32>,
+    /// The token of a stream to take up again.
+    pub token: Option<Box<str>>,
+}
+
+/// A stream's message from the server, all but its frames.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamUpdate {
+    #[serde(flatten)]
+    pub body: StreamBody,
+    pub stream: u16,
+}
+
+/// What the server tells about a stream. Serialised as it stands, `type` first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamBody {
+    Opened(Opened),
+    Interrupted(Interrupted),
+    Paused,
+    Resumed,
+    Changed(Changed),
+    Dropped(Dropped),
+    StreamStats(StreamStats),
+    Busy(StreamBusy),
+    Closed(Closed),
+}
+
+/// The stream is open.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Opened {
+    pub success: bool,
+    pub model_name: String,
+    /// For [`Open::token`], should the connection break.
+    pub token: String,
+    /// Whether an earlier stream was taken up again.
+    pub resumed: bool,
+    /// The epoch that audio is expected in: 0, or after a resume the next one.
+    pub epoch: u32,
+    /// Hz.
+    pub sample_rate: u32,
+    /// Frames a second.
+    pub frame_rate: u32,
+    pub image: ImageKind,
+    pub quality: u8,
+    /// How much audio after a frame's own instant its picture needs.
+    pub look_ahead_ms: f32,
+    /// How long after its instant a frame is still sent.
+    pub max_delay_ms: u32,
+    /// Width and height in pixels of the images to come.
+    pub image_size: [u32; 2],
+    /// Width and height in pixels of the full frame.
+    pub frame_size: [u32; 2],
+    pub frame_count: u32,
+    pub limits: StreamLimits,
+}
+
+/// The limits of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamLimits {
+    /// Bytes of PCM in one audio message.
+    pub max_chunk_bytes: u32,
+    /// Credits that can be saved up.
+    pub max_credits: u32,
+    /// Frames held for want of credit before the oldest is dropped.
+    pub max_held_frames: u32,
+    /// Audio not yet turned into frames.
+    pub max_ahead_ms: u32,
+    /// The longest hole between chunks that is filled with silence.
+    pub max_gap_ms: u32,
+    /// How long after a broken connection the stream can be taken up again.
+    pub resume_ms: u32,
+    /// Streams that this server carries, all clients together.
+    pub capacity: u32,
+}
+
+/// An interrupt is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interrupted {
+    /// The epoch that now counts.
+    pub epoch: u32,
+    /// The epoch that was cut off.
+    pub last_epoch: u32,
+    /// The last frame of `last_epoch` that may be shown; none where none was sent.
+    pub last_sequence: Option<u32>,
+    /// Frames of older epochs that were given up.
+    pub dropped: u32,
+}
+
+/// Another package from an epoch on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Changed {
+    pub success: bool,
+    pub model_name: String,
+    /// The first epoch with the new package.
+    pub epoch: u32,
+    pub look_ahead_ms: f32,
+    pub image_size: [u32; 2],
+    pub frame_size: [u32; 2],
+    pub frame_count: u32,
+    /// Frames a second.
+    pub frame_rate: u32,
+}
+
+/// Why frames were not sent, or audio not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// Frames that would have come after their deadline.
+    Late,
+    /// Frames that waited too long for credit.
+    NoCredit,
+    /// Frames of an epoch that was interrupted.
+    Interrupted,
+    /// Frames that could not be computed; an error says why.
+    Failed,
+    /// Audio of an epoch that is over.
+    OldEpoch,
+    /// Audio that was received before.
+    Duplicate,
+}
+
+/// Frames were given up. `first_sequence..=last_sequence` covers them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    pub epoch: u32,
+    pub reason: DropReason,
+    /// Frames, or samples for the two reasons about audio.
+    pub count: u64,
+    /// Of frames; the position of the first sample for the reasons about audio.
+    pub first: u64,
+    /// Of frames; the position of the last sample for the reasons about audio.
+    pub last: u64,
+}
+
+/// Figures of one stream. Times in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StreamStats {
+    pub epoch: u32,
+    /// Samples taken since the stream was opened.
+    pub samples: u64,
+    pub frames_sent: u64,
+    /// Of these, frames without an image.
+    pub idle_frames: u64,
+    pub held_frames: u64,
+    pub dropped_late: u64,
+    pub dropped_no_credit: u64,
+    pub dropped_interrupted: u64,
+    pub dropped_failed: u64,
+    pub duplicate_samples: u64,
+    pub filled_samples: u64,
+    /// Credits left.
+    pub credits: u32,
+    /// Frames held for want of credit.
+    pub held_now: u32,
+    /// How long the oldest frame that is due has waited.
+    pub queue_age_ms: f64,
+    pub compute_p50_ms: f64,
+    pub compute_p99_ms: f64,
+    /// How long after its instant (with look-ahead) the last frame was ready; negative: ahead of time.
+    pub lag_ms: f64,
+}
+
+/// No room for another stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamBusy {
+    pub success: bool,
+    /// Always `busy`.
+    pub code: &'static str,
+    pub error: String,
+    /// Streams that this machine carries, and those that are open.
+    pub capacity: u32,
+    pub active: u32,
+}
+
+/// Why a stream is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// The client closed it.
+    Client,
+    /// Nothing came for too long.
+    Timeout,
+    /// The package went out of service.
+    ModelUnloaded,
+    /// The server is shutting down.
+    ShuttingDown,
+    /// Another connection took it up by its token.
+    TakenOver,
+    /// A fault of the server.
+    Internal,
+}
+
+/// The stream is closed; its last figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Closed {
+    pub reason: CloseReason,
+    pub stats: StreamStats,
+}
