@@ -1,0 +1,304 @@
+// One face on one canvas: its connection, the session that computes its mouth, the jitter
+// buffer, the idle animation. It has no clock: a Player tells it which sample is being heard.
+
+import { Compositor } from "./compositor.js";
+import { Connection } from "./connection.js";
+import { Decoder, release } from "./decoder.js";
+import { pingPong } from "./frames.js";
+import { Meter } from "./meter.js";
+import { RequestSession, WIRE_RATE } from "./request-session.js";
+import { StreamSession } from "./stream-session.js";
+import { FrameTimeline } from "./timeline.js";
+
+/** Frames decoded ahead of their time. Each holds a bitmap of the whole face (2 MB at 720 x 720). */
+const DECODE_AHEAD = 8;
+/** Idle frames decoded ahead. */
+const IDLE_AHEAD = 3;
+/** Most idle frames fetched ahead of need; the worker stops earlier at its budget of bytes. */
+const PREFETCHED = 300;
+/** When no frame came for so long while speaking, the face goes on with idle frames. */
+const STALL_MS = 240;
+/** The mouth is blended in and out over this many frames where speech and idle meet. */
+const BLEND_FRAMES = 4;
+/** Speech begins this many frames of the idle walk from now: about the time until it starts. */
+const LEAD_FRAMES = 8;
+/** Asking for a package's metadata again after a failure. */
+const RETRY_MS = 1500;
+/** Shortest and longest time that frames are asked for ahead of the sound, in ms. */
+const HORIZON_MS = [450, 1500];
+
+/** Events: `status` ({text, tone: "good" | "wait" | "bad", code}), `trace`, `loaded`. */
+export class Face extends EventTarget {
+  /**
+   * @param {{canvas: HTMLCanvasElement, server?: string | URL, model: string, mode?: string}} options
+   *   server: the http(s) address of lipsyncd; this page's own by default
+   */
+  constructor({ canvas, server = new URL("/", location.href), model, mode = "auto" }) {
+    super();
+    this.server = new URL(server, location.href);
+    this.model = model;
+    this.compositor = new Compositor(canvas);
+    this.decoder = new Decoder();
+    this.meter = new Meter();
+    this.timeline = new FrameTimeline(WIRE_RATE / 25);
+    this.idle = []; // {number, picture?, asked}: decoded ahead
+    this.number = 0; // of the idle walk: what is shown
+    this.hold = Infinity; // the idle walk waits here for speech
+    this.opacity = 0;
+    this.lastFreshAt = 0;
+    this.still = false;
+    const socket = new URL("ws", this.server);
+    socket.protocol = this.server.protocol === "https:" ? "wss:" : "ws:";
+    this.connection = new Connection({ url: socket.href, mode });
+    this.connection.addEventListener("state", (event) => this.connectionChanged(event.detail));
+    this.connection.addEventListener("open", () => this.chooseSession());
+    this.connection.addEventListener("trace", (event) => this.emit("trace", event.detail));
+  }
+
+  emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** Fetches the package's metadata, shows its first frame, connects. Tries until it works. */
+  async load() {
+    while (!this.closed) {
+      try {
+        const response = await fetch(new URL(`models/${encodeURIComponent(this.model)}/metadata`, this.server));
+        const metadata = await response.json();
+        if (!response.ok) throw new Error(metadata.error ?? `HTTP ${response.status}`);
+        if (this.closed) return;
+        this.metadata = metadata;
+        break;
+      } catch (error) {
+        this.emit("status", { text: `The face cannot be loaded: ${error.message}. Trying again…`, tone: "bad", code: "no_metadata" });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    if (this.closed) return;
+    this.frameRate = this.metadata.frame_rate ?? 25;
+    this.timeline = new FrameTimeline(WIRE_RATE / this.frameRate);
+    this.emit("loaded", this.metadata);
+    const count = Math.min(this.metadata.frame_count, PREFETCHED);
+    this.decoder.prefetch(Array.from({ length: count }, (_, index) => this.frameUrl(index)));
+    this.connection.open();
+  }
+
+  frameUrl(number) {
+    const index = pingPong(number, this.metadata.frame_count);
+    return new URL(`models/${encodeURIComponent(this.model)}/frames/${index}.jpg`, this.server).href;
+  }
+
+  connectionChanged({ state, text }) {
+    const tone = { open: "good", waiting: "bad" }[state] ?? "wait";
+    this.emit("status", { text, tone, code: state });
+  }
+
+  /** Stream mode where there is one, requests otherwise; an utterance under way is handed over. */
+  chooseSession() {
+    const Kind = this.connection.wire === "stream" ? StreamSession : RequestSession;
+    if (this.session instanceof Kind) return;
+    this.session?.close();
+    const { metadata, frameRate } = this;
+    this.session = new Kind(this.connection, {
+      model: this.model,
+      frameCount: metadata.frame_count,
+      frameRate,
+      lookAheadMs: metadata.look_ahead_ms,
+    });
+    this.session.addEventListener("frame", (event) => this.arrived(event.detail));
+    this.session.addEventListener("dropped", ({ detail }) => this.meter.count("serverDropped", detail.count ?? 1));
+    this.session.addEventListener("problem", ({ detail }) =>
+      this.emit("status", { text: detail.text, tone: "bad", code: detail.code }),
+    );
+    if (this.utterance) this.session.begin(this.utterance);
+  }
+
+  /** Begins to speak `audio`, which may still grow. */
+  begin(audio) {
+    this.interrupt();
+    this.utterance = { audio, avatarFrame: this.number + LEAD_FRAMES };
+    this.hold = this.utterance.avatarFrame - 1;
+    this.meter.reset();
+    this.session?.begin(this.utterance);
+  }
+
+  /** Stops speaking; the face goes on idle from where it is. */
+  interrupt() {
+    if (!this.utterance) return;
+    this.session?.interrupt();
+    this.utterance = null;
+    this.hold = Infinity;
+    for (const frame of this.timeline.drain()) this.discard(frame);
+  }
+
+  pause() {
+    this.session?.pause?.();
+  }
+
+  resume() {
+    this.session?.resume?.();
+  }
+
+  arrived(frame) {
+    this.meter.count("received");
+    this.meter.record("latencyMs", frame.latencyMs);
+    if (frame.image) this.meter.record("computeMs", frame.computeMs);
+    const outcome = this.timeline.insert(frame);
+    if (outcome !== "kept") this.meter.count("late");
+  }
+
+  discard(frame) {
+    frame.gone = true;
+    // The mouth last shown is still being blended out; it is released with the next one.
+    if (frame.picture && frame.picture !== this.shownPicture) release(frame.picture);
+  }
+
+  /** How far ahead of the sound frames are asked for, in samples. */
+  get horizon() {
+    const usual = 2 * (this.meter.quantile("latencyMs", 0.95, 100) || 0) + 300;
+    return (Math.min(HORIZON_MS[1], Math.max(HORIZON_MS[0], usual)) / 1000) * WIRE_RATE;
+  }
+
+  /** Decoded frames from the start of the utterance on, without a gap. */
+  get readyAtStart() {
+    let ready = 0;
+    for (const frame of this.timeline.waiting) {
+      if (frame.index !== ready || !this.drawable(frame)) break;
+      ready++;
+    }
+    return ready;
+  }
+
+  drawable(frame) {
+    return frame.held === true || frame.picture !== undefined;
+  }
+
+  /** Asks for frames and decodes what will be due; `horizon` in samples. */
+  pump(position, horizon = this.horizon) {
+    if (!this.utterance) return;
+    this.session?.pump(position, horizon);
+    for (const frame of this.timeline.upcoming(DECODE_AHEAD, (frame) => !frame.asked)) {
+      frame.asked = true;
+      if (!frame.held) this.decodeFrame(frame);
+    }
+  }
+
+  async decodeFrame(frame) {
+    const picture = await this.decoder.decode({ url: this.frameUrl(frame.avatarFrame), image: frame.image });
+    if (frame.gone || this.closed) return release(picture);
+    if (picture.error) {
+      this.meter.count("undecodable");
+      frame.held = true; // the picture before stays
+      return;
+    }
+    frame.picture = picture;
+    this.onReady?.(frame);
+  }
+
+  /** One step of the display while speaking. `position`: the sample heard now; `now`: ms. */
+  speak(position, now) {
+    this.pump(position);
+    const step = this.timeline.advance(position, (frame) => this.drawable(frame));
+    for (const frame of step.dropped) {
+      this.meter.count("overtaken");
+      this.discard(frame);
+    }
+    const total = this.utterance.audio.ended ? this.utterance.audio.end : Infinity;
+    if (position >= 0 && position < total) this.account(step, position);
+    if (step.fresh && step.frame.picture) {
+      this.show(step.frame.picture, step.frame.avatarFrame, step.frame.bounds, now);
+    } else if (now - this.lastFreshAt > STALL_MS) {
+      this.hold = position < 0 ? this.hold : Infinity;
+      this.rest(now);
+    }
+    if (step.fresh) this.lastFreshAt = now;
+  }
+
+  account(step, position) {
+    this.meter.count("due", step.due);
+    this.meter.count("shown", step.shown);
+    if (step.due > 0 && step.frame) {
+      this.meter.record("offsetMs", ((position - step.frame.sample) / WIRE_RATE) * 1000);
+    }
+  }
+
+  show(picture, number, bounds, now) {
+    const blended = picture.mouth ? Math.min(1, this.opacity + 1 / BLEND_FRAMES) : 0;
+    this.opacity = blended;
+    this.compositor.draw(picture.face, picture.mouth ? { image: picture.mouth, bounds, opacity: blended } : null);
+    if (this.shownPicture && this.shownPicture !== picture) release(this.shownPicture);
+    this.shownPicture = picture;
+    this.shownBounds = bounds;
+    this.number = number;
+    this.idleAt = now;
+  }
+
+  /** One step of the display while not speaking. */
+  rest(now) {
+    if (!this.metadata) return;
+    const period = 1000 / this.frameRate;
+    const first = this.idleAt === undefined;
+    if (!first && now - this.idleAt < period) return;
+    // Reduced motion: once the mouth is closed, nothing moves.
+    if (!first && this.still && !this.shownPicture) return;
+    const wanted = first ? this.number : Math.min(this.hold, this.number + 1);
+    this.idle = this.idle.filter((entry) => {
+      const useful = entry.number >= wanted && entry.number < wanted + IDLE_AHEAD;
+      if (!useful) {
+        entry.gone = true;
+        release(entry.picture);
+      }
+      return useful;
+    });
+    for (let number = wanted; number < wanted + IDLE_AHEAD; number++) {
+      if (!this.idle.some((entry) => entry.number === number)) this.decodeIdle(number);
+    }
+    const entry = this.idle[0];
+    if (!entry?.picture || entry.number !== wanted || (wanted === this.number && !first)) return;
+    this.idle.shift();
+    this.showIdle(entry, now, period);
+  }
+
+  showIdle({ picture, number }, now, period) {
+    // The last mouth is blended out over the idle frames that follow it.
+    const last = this.shownPicture?.mouth;
+    this.opacity = last ? Math.max(0, this.opacity - 1 / BLEND_FRAMES) : 0;
+    const fading = this.opacity > 0;
+    this.compositor.draw(picture.face, fading ? { image: last, bounds: this.shownBounds, opacity: this.opacity } : null);
+    if (this.shownPicture && !fading) {
+      release(this.shownPicture);
+      this.shownPicture = null;
+    }
+    picture.face.close();
+    this.number = number;
+    // Keeps the pace of the idle walk, without a rush after a pause.
+    this.idleAt = this.idleAt === undefined || now - this.idleAt > 4 * period ? now : this.idleAt + period;
+  }
+
+  async decodeIdle(number) {
+    const entry = { number, picture: undefined, gone: false };
+    this.idle.push(entry);
+    this.idle.sort((a, b) => a.number - b.number);
+    const picture = await this.decoder.decode({ url: this.frameUrl(number) });
+    if (entry.gone || this.closed) return release(picture);
+    if (picture.error) {
+      // Asked for again a little later: the server may be away.
+      setTimeout(() => (this.idle = this.idle.filter((other) => other !== entry)), RETRY_MS / 2);
+      return;
+    }
+    entry.picture = picture;
+  }
+
+  /** Releases everything; the face cannot be used again. */
+  close() {
+    this.closed = true;
+    this.interrupt();
+    this.session?.close();
+    this.connection.close();
+    this.decoder.close();
+    release(this.shownPicture);
+    for (const entry of this.idle) release(entry.picture);
+    this.idle = [];
+    this.compositor.close();
+  }
+}

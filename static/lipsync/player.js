@@ -1,0 +1,260 @@
+// Speaks: owns the sound and the clock, and lets its faces follow. The sound is the master: the
+// frame shown is the one whose sample is being heard, output latency included.
+
+import { Microphone } from "./microphone.js";
+import { PcmBuffer } from "./pcm.js";
+import { toPcm16 } from "./resample.js";
+import { WIRE_RATE } from "./request-session.js";
+import { AdaptiveDelay, SmoothClock } from "./timing.js";
+
+/** Frames that must be ready before a recording starts: the smallest jitter buffer. */
+const START_FRAMES = 4;
+/** Longest wait for them, in ms. */
+const START_WAIT_MS = 8000;
+/** Sound starts so much after the decision, in s: the audio thread needs a moment. */
+const START_LEAD = 0.06;
+/** Longest recording, in s: its samples are held in memory. */
+const LONGEST_SECONDS = 30 * 60;
+/** Audio of a microphone that is kept, in s. */
+const LIVE_SECONDS = 10;
+/** What a live picture's delay needs beyond the look-ahead, at least, and at most, in ms. */
+const LIVE_FLOOR_MS = 60;
+const LIVE_CEILING_MS = 2500;
+
+/** Events: `change` (detail {state}), `level` (detail {level}), `tick`. */
+export class Player extends EventTarget {
+  /** @param {{context?: AudioContext}} options a context is made on first use otherwise */
+  constructor({ context } = {}) {
+    super();
+    this.context = context;
+    this.faces = new Set();
+    this.clock = new SmoothClock();
+    /** idle, preparing, speaking */
+    this.state = "idle";
+    this.hidden = false;
+    this.step = this.step.bind(this);
+    this.request = requestAnimationFrame(this.step);
+  }
+
+  add(face) {
+    this.faces.add(face);
+    if (this.utterance) face.begin(this.utterance);
+  }
+
+  remove(face) {
+    this.faces.delete(face);
+    face.close();
+  }
+
+  emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  setState(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.emit("change", { state });
+  }
+
+  /** Must be called from a click or key press the first time: browsers start sound from one only. */
+  async wake() {
+    this.context ??= new AudioContext({ latencyHint: "interactive" });
+    if (!this.output) {
+      this.output = this.context.createGain();
+      this.output.connect(this.context.destination);
+    }
+    if (this.context.state !== "running") await this.context.resume();
+    return this.context;
+  }
+
+  /** @param {ArrayBuffer} file anything the browser decodes  @returns {Promise<AudioBuffer>} */
+  async decode(file) {
+    // An offline context decodes without a gesture, so that a page can prepare a sound.
+    const context = new OfflineAudioContext(1, 1, this.context?.sampleRate ?? 48000);
+    let sound;
+    try {
+      sound = await context.decodeAudioData(file);
+    } catch {
+      throw new Error("This browser cannot decode the sound of that file. Try WAV, MP3, OGG or M4A.");
+    }
+    if (sound.duration > LONGEST_SECONDS) throw new Error("Recordings may last 30 minutes at most.");
+    return sound;
+  }
+
+  /** Speaks a recording. Resolves when the sound has started. @param {AudioBuffer} sound */
+  async speak(sound) {
+    const context = await this.wake();
+    this.stop();
+    const turn = (this.turn = {});
+    this.setState("preparing");
+    const audio = new PcmBuffer();
+    audio.push(toPcm16(await atWireRate(sound)));
+    audio.ended = true;
+    if (this.turn !== turn) return;
+    this.begin(audio);
+    const ready = await this.framesReady(turn);
+    if (this.turn !== turn) return;
+    if (!ready) {
+      this.stop();
+      throw new Error("The server sent no frames in time. It may be busy or gone; try again in a moment.");
+    }
+    this.source = context.createBufferSource();
+    this.source.buffer = sound;
+    this.source.connect(this.output);
+    this.clock.reset();
+    this.startAt = context.currentTime + START_LEAD;
+    this.source.start(this.startAt);
+    this.setState("speaking");
+  }
+
+  begin(audio) {
+    this.utterance = audio;
+    for (const face of this.faces) face.begin(audio);
+  }
+
+  /** Waits until every face has a few frames ready; false when that takes too long. */
+  async framesReady(turn) {
+    const needed = Math.min(START_FRAMES, Math.floor((this.utterance.end / WIRE_RATE) * 25));
+    const deadline = performance.now() + START_WAIT_MS;
+    while (performance.now() < deadline) {
+      if (this.turn !== turn) return false;
+      if ([...this.faces].every((face) => face.readyAtStart >= needed)) return true;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    return false;
+  }
+
+  /**
+   * Lets the faces follow the microphone.
+   * @param {{deviceId?: string, echoCancellation?: boolean, monitor?: boolean}} options
+   */
+  async listen({ deviceId, echoCancellation = true, monitor = false } = {}) {
+    const context = await this.wake();
+    this.stop();
+    const turn = (this.turn = {});
+    this.setState("preparing");
+    const audio = new PcmBuffer(LIVE_SECONDS * WIRE_RATE);
+    let microphone;
+    try {
+      microphone = await Microphone.open(context, {
+        deviceId,
+        echoCancellation,
+        onChunk: (pcm, level) => {
+          audio.push(pcm);
+          this.emit("level", { level });
+          for (const face of this.faces) face.pump(this.position() ?? 0, LIVE_SECONDS * WIRE_RATE);
+        },
+        onEnd: () => {
+          this.stop();
+          this.emit("lost", {});
+        },
+      });
+    } catch (error) {
+      if (this.turn === turn) this.setState("idle");
+      throw error;
+    }
+    if (this.turn !== turn) return microphone.close();
+    this.microphone = microphone;
+    microphone.setMonitor(monitor);
+    const lookAheadMs = Math.max(0, ...[...this.faces].map((face) => face.metadata?.look_ahead_ms ?? 0));
+    this.live = new AdaptiveDelay({ floorMs: lookAheadMs + LIVE_FLOOR_MS, ceilingMs: LIVE_CEILING_MS });
+    for (const face of this.faces) face.onReady = (frame) => this.observeTransit(frame);
+    this.begin(audio);
+    this.clock.reset();
+    this.setState("speaking");
+  }
+
+  observeTransit(frame) {
+    if (this.microphone?.start === undefined) return;
+    const heardAt = this.microphone.start + frame.sample / WIRE_RATE;
+    this.live.observe((this.now() - heardAt) * 1000);
+  }
+
+  /** From the instant of a spoken sound until its picture, in ms; undefined unless listening. */
+  get liveDelayMs() {
+    return this.live?.delayMs;
+  }
+
+  /** The time that is being heard, in seconds of the audio context. */
+  now() {
+    const { context } = this;
+    const latency = context.outputLatency || context.baseLatency || 0;
+    if (context.state !== "running") return context.currentTime - latency;
+    return this.clock.read(context.currentTime, performance.now() / 1000) - latency;
+  }
+
+  /** The sample of the utterance that is being heard; negative before it starts; null when silent. */
+  position() {
+    if (this.state === "preparing" && this.utterance) return -1;
+    if (this.state !== "speaking") return null;
+    const now = this.now();
+    if (!this.microphone) return (now - this.startAt) * WIRE_RATE;
+    if (this.microphone.start === undefined) return -1;
+    return (now - this.microphone.start - this.live.delayMs / 1000) * WIRE_RATE;
+  }
+
+  step() {
+    this.request = requestAnimationFrame(this.step);
+    if (this.hidden) return;
+    const now = performance.now();
+    if (this.microphone) {
+      this.live.step(now);
+      this.microphone.setDelay(this.live.delayMs / 1000);
+    }
+    const position = this.position();
+    const ended = this.utterance?.ended && position !== null && position >= this.utterance.end;
+    if (ended) this.stop();
+    for (const face of this.faces) {
+      if (face.utterance && position !== null && !ended) face.speak(position, now);
+      else face.rest(now);
+    }
+    this.emit("tick", { position: ended ? null : position });
+  }
+
+  /** Stops sound and faces at once. */
+  stop() {
+    this.turn = undefined;
+    this.source?.stop();
+    this.source?.disconnect();
+    this.source = undefined;
+    this.microphone?.close();
+    this.microphone = undefined;
+    this.live = undefined;
+    this.utterance = undefined;
+    for (const face of this.faces) {
+      face.onReady = undefined;
+      face.interrupt();
+    }
+    this.setState("idle");
+  }
+
+  /** Stands still while nobody looks: sound, requests and drawing. */
+  async setHidden(hidden) {
+    if (this.hidden === hidden) return;
+    this.hidden = hidden;
+    for (const face of this.faces) hidden ? face.pause() : face.resume();
+    if (!this.context || this.context.state === "closed") return;
+    await (hidden ? this.context.suspend() : this.context.resume());
+    this.clock.reset();
+  }
+
+  /** Releases everything; the player cannot be used again. */
+  close() {
+    cancelAnimationFrame(this.request);
+    this.stop();
+    for (const face of this.faces) face.close();
+    this.faces.clear();
+    if (this.context?.state !== "closed") this.context?.close();
+  }
+}
+
+/** One channel at the wire's rate, by the browser's own converter. */
+async function atWireRate(sound) {
+  const length = Math.max(1, Math.ceil(sound.duration * WIRE_RATE));
+  const offline = new OfflineAudioContext(1, length, WIRE_RATE);
+  const source = offline.createBufferSource();
+  source.buffer = sound;
+  source.connect(offline.destination);
+  source.start();
+  return (await offline.startRendering()).getChannelData(0);
+}

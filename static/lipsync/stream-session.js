@@ -1,0 +1,213 @@
+// Speech over stream mode (v2): audio flows in as it is had, frames flow out as they become due.
+// The same interface as RequestSession, so that a player does not care which it has.
+
+import { parse } from "./json.js";
+import { pcmBytes } from "./pcm.js";
+import { WIRE_RATE } from "./request-session.js";
+import * as v2 from "./v2.js";
+
+const STREAM = 1;
+/** Frames that may be on their way before the first credit. */
+const CREDITS = 50;
+/** Credits are given back in lots of this size. */
+const CREDIT_LOT = 10;
+/** Audio in one message, in samples: 100 ms. */
+const CHUNK = WIRE_RATE / 10;
+/** How long after its instant a frame is still worth sending, in ms: the page buffers ahead. */
+const MAX_DELAY_MS = 1000;
+/** Marks of when audio was sent, kept for measuring latency. */
+const KEPT_MARKS = 200;
+
+/** Codes after which opening again cannot help. */
+const FATAL = new Set(["unknown_model", "not_loaded", "unsupported", "bad_value", "bad_field"]);
+/** How long to wait before asking a busy server again, in ms. */
+const BUSY_WAIT_MS = 2000;
+
+/** Events: `frame` (detail: a TimedFrame with image, bounds, …), `problem` ({text, code}), `dropped`. */
+export class StreamSession extends EventTarget {
+  constructor(connection, { model, frameRate = 25, lookAheadMs = 320, now = () => performance.now() }) {
+    super();
+    Object.assign(this, { connection, model, frameRate, lookAheadMs, now });
+    this.sampleRate = WIRE_RATE;
+    this.samplesPerFrame = WIRE_RATE / frameRate;
+    this.active = false;
+    this.opened = null;
+    this.epoch = 0;
+    this.epochUsed = false;
+    this.onMessage = (event) => this.receive(event.detail.data, event.detail.at);
+    this.onOpen = () => this.openStream();
+    connection.addEventListener("message", this.onMessage);
+    connection.addEventListener("open", this.onOpen);
+    if (connection.wire === "stream") this.openStream();
+  }
+
+  close() {
+    this.active = false;
+    clearTimeout(this.timer);
+    this.connection.removeEventListener("message", this.onMessage);
+    this.connection.removeEventListener("open", this.onOpen);
+    if (this.opened) this.connection.sendText({ type: "close", stream: STREAM });
+    this.opened = null;
+  }
+
+  /** Opens the stream, or takes up the one that broke. */
+  openStream() {
+    clearTimeout(this.timer);
+    this.opened = null;
+    if (this.connection.wire !== "stream") return;
+    this.connection.sendText({
+      type: "open",
+      stream: STREAM,
+      model_name: this.model,
+      sample_rate: WIRE_RATE,
+      image: "mouth",
+      frame_rate: this.frameRate,
+      credits: CREDITS,
+      max_delay_ms: MAX_DELAY_MS,
+      ...(this.token ? { token: this.token } : {}),
+    });
+  }
+
+  /** As RequestSession.begin. */
+  begin({ audio, avatarFrame }) {
+    this.interrupt();
+    this.audio = audio;
+    this.active = true;
+    this.firstAvatarFrame = avatarFrame;
+    this.startEpoch(0);
+  }
+
+  /** From here on (a sample of the utterance, a multiple of a frame) audio goes into a new epoch. */
+  startEpoch(base) {
+    this.base = base;
+    this.sent = base;
+    this.endSent = false;
+    this.marks = [];
+    this.received = 0;
+    this.started = false;
+  }
+
+  /** Stops the utterance; what the server still computes for it is void. */
+  interrupt() {
+    if (this.active && this.started && this.opened && !this.endSent) {
+      this.epoch++;
+      this.epochUsed = false;
+      this.connection.sendText({ type: "interrupt", stream: STREAM, epoch: this.epoch });
+    }
+    this.active = false;
+  }
+
+  /** The server's clock of the stream stands still while the player's does. */
+  pause() {
+    if (this.opened) this.connection.sendText({ type: "pause", stream: STREAM });
+  }
+
+  resume() {
+    if (this.opened) this.connection.sendText({ type: "resume", stream: STREAM });
+  }
+
+  /** Sends the audio that is due. `position`: the sample heard now; `horizon`: how far ahead, samples. */
+  pump(position, horizon) {
+    if (!this.active || !this.opened || !this.connection.writable) return;
+    this.position = position;
+    if (!this.started) {
+      // After a break the utterance goes on with the frame that comes next.
+      if (position > this.base) this.startEpoch(Math.ceil(position / this.samplesPerFrame) * this.samplesPerFrame);
+      if (this.epochUsed) this.epoch++;
+      this.epochUsed = true;
+      this.started = true;
+      const avatarFrame = this.firstAvatarFrame + this.base / this.samplesPerFrame;
+      this.connection.sendText({ type: "start", stream: STREAM, epoch: this.epoch, avatar_frame: avatarFrame });
+    }
+    const lookAhead = (this.lookAheadMs / 1000) * WIRE_RATE;
+    const until = Math.min(this.audio.end, position + horizon + lookAhead);
+    while (this.sent < until && this.connection.writable) {
+      const to = Math.min(this.audio.end, this.sent + CHUNK);
+      const pcm = pcmBytes(this.audio.window(this.sent, to));
+      const firstSample = this.sent - this.base;
+      this.connection.send(v2.encodeAudio({ stream: STREAM, epoch: this.epoch, firstSample, pcm }));
+      this.sent = to;
+      this.marks.push({ sample: to, at: this.now() });
+      if (this.marks.length > KEPT_MARKS) this.marks.shift();
+    }
+    if (this.audio.ended && !this.endSent && this.sent >= this.audio.end) {
+      this.endSent = true;
+      this.connection.sendText({ type: "end", stream: STREAM, epoch: this.epoch });
+    }
+  }
+
+  receive(data, at) {
+    try {
+      if (typeof data === "string") this.control(parse(data));
+      else this.frame(v2.decodeFrame(data), at);
+    } catch (error) {
+      this.problem(`A message could not be read: ${error.message}`, "bad_reply");
+    }
+  }
+
+  control(message) {
+    if (message.stream !== undefined && message.stream !== STREAM) return;
+    if (message.type === "opened") {
+      this.opened = message;
+      this.token = message.token;
+      this.epoch = message.epoch;
+      this.epochUsed = false;
+      this.lookAheadMs = message.look_ahead_ms;
+      if (this.active) this.startEpoch(this.base);
+    } else if (message.type === "dropped") {
+      this.dispatchEvent(new CustomEvent("dropped", { detail: message }));
+    } else if (message.type === "busy" || message.code === "busy") {
+      this.problem(message.error ?? "the server is busy", "busy");
+      if (!this.opened) this.timer = setTimeout(() => this.openStream(), BUSY_WAIT_MS);
+    } else if (message.type === "closed") {
+      this.opened = null;
+      this.token = undefined;
+      if (message.reason !== "client" && message.reason !== "shutting_down") this.openStream();
+    } else if (message.success === false || message.type === "error") {
+      this.refused(message);
+    }
+  }
+
+  refused(message) {
+    if (message.code === "bad_token" || message.code === "unknown_stream") {
+      // A server that was restarted knows nothing of the stream: begin afresh.
+      this.token = undefined;
+      return this.openStream();
+    }
+    if (FATAL.has(message.code)) this.active = false;
+    this.problem(message.error ?? "the server refused", message.code ?? "refused");
+  }
+
+  frame(frame, at) {
+    if (++this.received % CREDIT_LOT === 0) {
+      this.connection.sendText({ type: "credit", stream: STREAM, frames: CREDIT_LOT });
+    }
+    if (!this.active || frame.stream !== STREAM || frame.epoch !== this.epoch || !this.started) return;
+    const sample = this.base + (frame.sample / frame.sampleRate) * WIRE_RATE;
+    this.dispatchEvent(
+      new CustomEvent("frame", {
+        detail: {
+          index: this.base / this.samplesPerFrame + frame.sequence,
+          sample,
+          avatarFrame: frame.avatarFrame,
+          image: frame.image.length > 0 ? frame.image : null,
+          held: frame.held,
+          bounds: frame.bounds,
+          computeMs: frame.computeMs,
+          latencyMs: this.latencyOf(sample, at),
+        },
+      }),
+    );
+  }
+
+  /** From sending the last sample that a frame needs until the frame's arrival, in ms. */
+  latencyOf(sample, at) {
+    const needed = Math.min(sample + (this.lookAheadMs / 1000) * WIRE_RATE, this.audio.end);
+    const mark = this.marks.find((entry) => entry.sample >= needed);
+    return mark ? at - mark.at : undefined;
+  }
+
+  problem(text, code) {
+    this.dispatchEvent(new CustomEvent("problem", { detail: { text, code } }));
+  }
+}

@@ -1,0 +1,156 @@
+// A small plot of the last minute on a canvas: one line, a soft area, a scale that follows.
+
+/** Points kept: one minute at four a second. */
+const POINTS = 240;
+
+export class Plot {
+  /**
+   * @param {HTMLElement} parent
+   * @param {{title: string, unit: string, floor?: number, ceiling: number, band?: [number, number], digits?: number, colour?: string}} options
+   *   ceiling: least top of the scale; band: values that are fine; colour: a custom property
+   */
+  constructor(parent, options) {
+    this.options = { floor: 0, digits: 0, colour: "--accent", ...options };
+    this.points = [];
+    this.element = document.createElement("div");
+    this.element.className = "plot";
+    const head = document.createElement("div");
+    head.className = "plot-head";
+    const title = document.createElement("h3");
+    title.textContent = options.title;
+    this.output = document.createElement("output");
+    this.output.setAttribute("aria-live", "off"); // figures that change four times a second are not read out
+    head.append(title, this.output);
+    this.canvas = document.createElement("canvas");
+    this.canvas.setAttribute("role", "img");
+    this.element.append(head, this.canvas);
+    parent.append(this.element);
+    this.show(NaN);
+  }
+
+  /** @param {number} value NaN: nothing to show at this moment */
+  push(value) {
+    this.points.push(value);
+    if (this.points.length > POINTS) this.points.shift();
+    this.show(value);
+    this.draw();
+  }
+
+  show(value) {
+    const { digits, unit, title } = this.options;
+    const text = Number.isFinite(value) ? value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1") : "–";
+    const small = document.createElement("small");
+    small.textContent = ` ${unit}`;
+    this.output.replaceChildren(text, small);
+    this.canvas.setAttribute("aria-label", `${title}, last minute; now ${text} ${unit}`);
+  }
+
+  draw() {
+    const { canvas } = this;
+    const scale = devicePixelRatio || 1;
+    const width = canvas.clientWidth;
+    const height = canvas.clientHeight;
+    if (width === 0) return;
+    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+      canvas.width = Math.round(width * scale);
+      canvas.height = Math.round(height * scale);
+    }
+    const context = canvas.getContext("2d");
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const style = getComputedStyle(canvas);
+    const colours = { line: style.getPropertyValue(this.options.colour), grid: style.getPropertyValue("--line"), calm: style.getPropertyValue("--calm") };
+    this.paint(context, width, height, resolved(colours, canvas));
+  }
+
+  /** Lowest and highest value of the scale. */
+  range() {
+    const values = this.points.filter(Number.isFinite);
+    const { floor, ceiling } = this.options;
+    return [Math.min(floor, ...values), Math.max(ceiling, ...values.map((value) => value * 1.08))];
+  }
+
+  paint(context, width, height, colours) {
+    const [low, high] = this.range();
+    const y = (value) => 3 + (height - 6) * (1 - (value - low) / (high - low));
+    const x = (index) => width - ((this.points.length - 1 - index) / (POINTS - 1)) * width;
+    const { band } = this.options;
+    if (band) {
+      context.globalAlpha = 0.14;
+      context.fillStyle = colours.calm;
+      context.fillRect(0, y(band[1]), width, y(band[0]) - y(band[1]));
+      context.globalAlpha = 1;
+    }
+    context.strokeStyle = colours.grid;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(0, Math.round(y(Math.max(low, 0))) + 0.5);
+    context.lineTo(width, Math.round(y(Math.max(low, 0))) + 0.5);
+    context.stroke();
+    for (const run of runs(this.points)) this.paintRun(context, run, x, y, Math.max(low, 0), colours.line);
+  }
+
+  paintRun(context, [from, to], x, y, base, colour) {
+    const trace = () => {
+      for (let index = from; index <= to; index++) context.lineTo(x(index), y(this.points[index]));
+    };
+    context.beginPath();
+    context.moveTo(x(from), y(base));
+    trace();
+    context.lineTo(x(to), y(base));
+    context.globalAlpha = 0.13;
+    context.fillStyle = colour;
+    context.fill();
+    context.globalAlpha = 1;
+    context.beginPath();
+    trace();
+    context.strokeStyle = colour;
+    context.lineWidth = 1.8;
+    context.lineJoin = "round";
+    context.stroke();
+    if (to !== this.points.length - 1) return;
+    context.beginPath();
+    context.arc(x(to) - 2.5, y(this.points[to]), 2.5, 0, 2 * Math.PI);
+    context.fillStyle = colour;
+    context.fill();
+  }
+}
+
+/** First and last index of every unbroken run of finite values. */
+function runs(points) {
+  const found = [];
+  points.forEach((value, index) => {
+    if (!Number.isFinite(value)) return;
+    const last = found.at(-1);
+    if (last && last[1] === index - 1) last[1] = index;
+    else found.push([index, index]);
+  });
+  return found;
+}
+
+const probes = new Map();
+
+/** light-dark() values as colours that a canvas takes, through an element's computed colour. */
+function resolved(colours, element) {
+  const scheme = getComputedStyle(element).colorScheme + matchMedia("(prefers-color-scheme: dark)").matches;
+  return Object.fromEntries(Object.entries(colours).map(([name, value]) => [name, resolveColour(value, scheme)]));
+}
+
+function resolveColour(value, scheme) {
+  const key = value + scheme;
+  if (!probes.has(key)) {
+    if (probes.size > 60) probes.clear();
+    const probe = document.createElement("i");
+    probe.style.color = value;
+    document.body.append(probe);
+    probes.set(key, getComputedStyle(probe).color);
+    probe.remove();
+  }
+  return probes.get(key);
+}
+
+/** A custom property of the page as a colour for a canvas. */
+export function themeColour(name) {
+  const root = document.documentElement;
+  return resolveColour(getComputedStyle(root).getPropertyValue(name), getComputedStyle(root).colorScheme + matchMedia("(prefers-color-scheme: dark)").matches);
+}
