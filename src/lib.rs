@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md draws the rooms of this crate and the way data flows through them.
 
+pub mod audio;
 pub mod cli;
 pub mod frame;
 pub mod model;
