@@ -34,6 +34,17 @@ pub enum AudioKind {
     Features,
 }
 
+/// What a frame's window holds where there is no sound: what the networks were trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outside {
+    /// Features of digital silence.
+    Silence,
+    /// `edge_rows` copies of the nearest row, then zeros.
+    #[default]
+    ZeroFeatures,
+}
+
 /// A package's manifest, validated: every name is confined to the folder, every number in range, and they fit together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
@@ -86,6 +97,8 @@ pub struct AudioSpec {
     pub rows: usize,
     /// Times that the first and the last row of a recording are repeated at its ends; what is beyond is zero.
     pub edge_rows: u32,
+    /// What there is beyond a recording's ends.
+    pub outside: Outside,
     /// Values of one encoder row: `rows * width` is the size of the U-Net's audio input.
     pub width: usize,
     /// The package's own features `[n, width]`, repeated edge rows included, if it has any.
@@ -198,6 +211,8 @@ struct RawAudio {
     rows: usize,
     #[serde(default)]
     edge_rows: u32,
+    #[serde(default)]
+    outside: Outside,
     features: Option<String>,
 }
 
@@ -482,6 +497,7 @@ impl Check<'_> {
             first_row,
             rows,
             edge_rows,
+            outside: raw.outside,
             width,
             features,
         })
