@@ -5,12 +5,16 @@
 
 mod binary;
 mod error;
+pub mod fuzz;
+pub mod inspect;
 mod json;
 mod message;
 mod negotiate;
 pub mod protobuf;
 mod reader;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 

@@ -142,12 +142,12 @@ fn is_batch(message: Bytes, limits: &Limits) -> Result<bool, Fault> {
     let mut reader = Reader::new(message);
     let (mut batch, mut frames) = (false, 0usize);
     while reader.left() > 0 {
-        let key = varint(&mut reader)?;
+        let key = reader.varint("varint")?;
         let value = match key & 7 {
-            0 => varint(&mut reader).map(|_| Bytes::new())?,
+            0 => reader.varint("varint").map(|_| Bytes::new())?,
             1 => reader.bytes("field of 8 bytes", 8)?,
             2 => {
-                let length = usize::try_from(varint(&mut reader)?).unwrap_or(usize::MAX);
+                let length = usize::try_from(reader.varint("varint")?).unwrap_or(usize::MAX);
                 reader.bytes("field with a length", length)?
             }
             5 => reader.bytes("field of 4 bytes", 4)?,
@@ -175,22 +175,6 @@ fn is_batch(message: Bytes, limits: &Limits) -> Result<bool, Fault> {
         });
     }
     Ok(batch)
-}
-
-fn varint(reader: &mut Reader) -> Result<u64, Fault> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = reader.u8("varint")?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    let reason = format!(
-        "the varint before offset {} is longer than 10 bytes",
-        reader.offset()
-    );
-    Err(Fault::Protobuf { reason })
 }
 
 /// Appends a frame, a batch or an error. A request that fails as a whole, batches too, is answered by an

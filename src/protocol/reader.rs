@@ -85,6 +85,21 @@ impl Reader {
         self.array(field).map(f32::from_le_bytes)
     }
 
+    /// The next number in protobuf's variable length: seven bits a byte, lowest first, at most ten bytes.
+    pub fn varint(&mut self, field: &'static str) -> Result<u64, Fault> {
+        let offset = self.offset;
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8(field)?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        let reason = format!("the varint at offset {offset} is longer than 10 bytes");
+        Err(Fault::Protobuf { reason })
+    }
+
     /// All bytes not read yet, borrowed from the message.
     pub fn rest(&mut self) -> Bytes {
         let start = self.offset;
