@@ -96,6 +96,7 @@ export class ByteWriter {
     this.length = 0;
   }
 
+  /** Makes room and returns where it begins. May replace `bytes` and `view`: call it before using them. */
   reserve(count) {
     const start = this.length;
     const needed = start + count;
@@ -110,33 +111,39 @@ export class ByteWriter {
   }
 
   u8(value) {
-    this.view.setUint8(this.reserve(1), value);
+    const at = this.reserve(1);
+    this.view.setUint8(at, value);
     return this;
   }
 
   u16(value) {
-    this.view.setUint16(this.reserve(2), value, true);
+    const at = this.reserve(2);
+    this.view.setUint16(at, value, true);
     return this;
   }
 
   u32(value) {
-    this.view.setUint32(this.reserve(4), value, true);
+    const at = this.reserve(4);
+    this.view.setUint32(at, value, true);
     return this;
   }
 
   u64(value) {
-    this.view.setBigUint64(this.reserve(8), BigInt(value), true);
+    const at = this.reserve(8);
+    this.view.setBigUint64(at, BigInt(value), true);
     return this;
   }
 
   f32(value) {
-    this.view.setFloat32(this.reserve(4), value, true);
+    const at = this.reserve(4);
+    this.view.setFloat32(at, value, true);
     return this;
   }
 
   raw(data) {
     const bytes = asBytes(data);
-    this.bytes.set(bytes, this.reserve(bytes.length));
+    const at = this.reserve(bytes.length);
+    this.bytes.set(bytes, at);
     return this;
   }
 

@@ -46,9 +46,9 @@ export class Wave {
   }
 
   setProgress(share) {
-    if (Math.abs(share - this.progress) < 1 / 600) return;
+    const moved = Math.round(share * BARS) !== Math.round(this.progress * BARS);
     this.progress = share;
-    this.draw();
+    if (moved) this.draw();
   }
 
   draw() {

@@ -1,0 +1,122 @@
+// Starts and stops what the browser tests need: a lipsyncd on a free port, and a browser.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import puppeteer from "puppeteer-core";
+
+export const ROOT = path.resolve(import.meta.dirname, "../..");
+export const SPEECH = path.join(ROOT, "static/samples/english.wav");
+/** Loading packages on a busy machine. */
+const READY_WAIT_MS = 90_000;
+
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Waits until `probe` gives something true, and returns it. */
+export async function until(what, probe, limitMs = 20_000) {
+  const deadline = Date.now() + limitMs;
+  for (;;) {
+    const value = await probe();
+    if (value) return value;
+    if (Date.now() > deadline) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
+    await pause(50);
+  }
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer().once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export class Server {
+  /** @param {string} binary  @param {string[]} options e.g. ["--protocols", "json"] */
+  static async start(binary, options = [], port = undefined) {
+    const server = new Server(binary, options, port ?? (await freePort()));
+    await server.spawn();
+    return server;
+  }
+
+  constructor(binary, options, port) {
+    Object.assign(this, { binary, options, port, url: `http://127.0.0.1:${port}` });
+  }
+
+  /** Resolves when every package is loaded. */
+  async spawn() {
+    this.log = "";
+    this.child = spawn(this.binary, ["--port", String(this.port), ...this.options], { cwd: ROOT });
+    this.gone = new Promise((resolve) => this.child.once("exit", resolve));
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));
+    }
+    let exited = false;
+    this.gone.then(() => (exited = true));
+    await until(`the server is ready\n${this.log}`, async () => {
+      if (exited) throw new Error(`the server ended:\n${this.log}`);
+      return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
+    }, READY_WAIT_MS);
+  }
+
+  /** @param {NodeJS.Signals} signal SIGKILL: gone without a word */
+  async stop(signal = "SIGTERM") {
+    this.child.kill(signal);
+    const killer = setTimeout(() => this.child.kill("SIGKILL"), 8000);
+    await this.gone;
+    clearTimeout(killer);
+  }
+}
+
+const CHROMIUM_ARGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
+  "--use-fake-device-for-media-stream", `--use-file-for-fake-audio-capture=${SPEECH}`,
+];
+const FIREFOX_PREFERENCES = {
+  "media.navigator.streams.fake": true, // a tone for a microphone; Firefox takes no file
+  "media.navigator.permission.disabled": true,
+  "app.update.enabled": false,
+  "datareporting.policy.dataSubmissionEnabled": false,
+  "toolkit.telemetry.enabled": false,
+};
+
+/** @param {"chromium" | "firefox"} name */
+export async function launch(name) {
+  const userDataDir = mkdtempSync(path.join(tmpdir(), "lipsyncd-browser-"));
+  const executables = {
+    chromium: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    firefox: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+  };
+  const browser = await puppeteer.launch({
+    browser: name === "firefox" ? "firefox" : "chrome",
+    executablePath: executables[name],
+    headless: true,
+    userDataDir,
+    protocolTimeout: 120_000,
+    ...(name === "firefox" ? { extraPrefsFirefox: FIREFOX_PREFERENCES } : { args: CHROMIUM_ARGS }),
+  });
+  const close = async () => {
+    await browser.close();
+    rmSync(userDataDir, { recursive: true, force: true });
+  };
+  return { browser, close };
+}
+
+/** A page in a window of its own, with everything that it complained about. */
+export async function openPage(browser, url, { width = 1440, height = 960, ...viewport } = {}) {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => {
+    if (["error", "warn", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message ?? error}`));
+  await page.setViewport({ width, height, ...viewport });
+  await page.goto(url);
+  return { page, complaints, close: () => context.close() };
+}

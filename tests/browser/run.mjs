@@ -1,0 +1,57 @@
+// The page in a real browser against a real lipsyncd.
+//
+//   node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--lenient] [--soak MINUTES]
+//
+// --lenient widens the figures of time, for a machine that is busy with other work. --soak speaks for
+// so long instead and compares the memory in use after one minute with that at the end.
+// Screenshots go to tests/browser/out. Ends with "N passed, M failed"; exits 1 when one failed.
+
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { cases } from "./cases.mjs";
+import { launch, ROOT } from "./harness.mjs";
+import { soak } from "./soak.mjs";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    browser: { type: "string", default: "chromium" },
+    only: { type: "string", default: "" },
+    lenient: { type: "boolean", default: false },
+    soak: { type: "string" },
+  },
+});
+if (positionals.length !== 1 || !["chromium", "firefox"].includes(values.browser)) {
+  console.error("usage: node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--lenient] [--soak MINUTES]");
+  process.exit(2);
+}
+
+const out = path.join(ROOT, "tests/browser/out");
+mkdirSync(out, { recursive: true });
+const limits = values.lenient
+  ? { shown: 0.6, offsetMs: 160, restartMs: 10_000, liveShown: 0.4 }
+  : { shown: 0.97, offsetMs: 40, restartMs: 3000, liveShown: 0.9 };
+const world = { binary: path.resolve(positionals[0]), browserName: values.browser, limits, out };
+const chosen = values.soak
+  ? [{ name: "soak", run: (world) => soak(world, Number(values.soak)) }]
+  : cases.filter(({ name, browsers }) => name.includes(values.only) && (!browsers || browsers.includes(values.browser)));
+
+let passed = 0;
+let failed = 0;
+for (const { name, run } of chosen) {
+  const started = Date.now();
+  const { browser, close } = await launch(values.browser);
+  try {
+    const figures = await run({ ...world, browser });
+    passed++;
+    console.log(`ok   ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)${figures ? `: ${figures}` : ""}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAIL ${name}: ${error.stack ?? error}`);
+  } finally {
+    await close().catch((error) => console.log(`     closing the browser: ${error.message}`));
+  }
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed > 0 || passed === 0 ? 1 : 0);
