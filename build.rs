@@ -12,6 +12,8 @@ fn generate_protobuf() {
     const PROTO: &str = "proto/lipsyncsrv.proto";
     println!("cargo::rerun-if-changed={PROTO}");
     println!("cargo::rerun-if-changed=build.rs");
+    // The page is embedded; a new file in it must reach the binary.
+    println!("cargo::rerun-if-changed=static");
 
     let descriptors = protox::compile([PROTO], ["proto"])
         .unwrap_or_else(|error| panic!("{PROTO} does not compile: {error}"));

@@ -4,6 +4,12 @@
 
 pub mod audio;
 pub mod cli;
+pub mod config;
+pub mod engine;
 pub mod frame;
 pub mod model;
+pub mod observe;
 pub mod protocol;
+pub mod server;
+pub mod session;
+pub mod transport;

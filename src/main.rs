@@ -1,3 +1,15 @@
-//! The `lipsyncd` binary: parses its arguments, configures, serves, exits.
+//! The `lipsyncd` binary: parses its arguments, runs, exits.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match lipsyncd::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lipsyncd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

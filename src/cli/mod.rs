@@ -1,10 +1,72 @@
-//! The commands besides serving. Each is a struct of arguments with a `run`.
+//! The command line: serving, which is the default, and the commands besides.
 
 mod bench;
 mod infer;
+mod serve;
+
+use clap::{Parser, Subcommand};
 
 pub use bench::Bench;
 pub use infer::Infer;
+pub use serve::Serve;
 
 /// Why a command failed, in words for the person who gave it.
 pub type CliError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A real-time lip-sync server: speech goes in, a talking face comes out
+///
+/// Without a command it serves: `lipsyncd --port 8765`, then open http://localhost:8765/.
+#[derive(Debug, Parser)]
+#[command(name = "lipsyncd", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the packages of the models folder (the default)
+    Serve(Box<Serve>),
+    Infer(Infer),
+    Bench(Bench),
+}
+
+impl Cli {
+    /// Runs what was asked for.
+    ///
+    /// # Errors
+    /// [`CliError`] says what was wrong and what to do.
+    pub fn run(self) -> Result<(), CliError> {
+        match self.command {
+            None => self.serve.run(),
+            Some(Command::Serve(serve)) => serve.run(),
+            Some(Command::Infer(infer)) => infer.run(),
+            Some(Command::Bench(bench)) => bench.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_needs_no_command() {
+        for line in [
+            &["lipsyncd", "--port", "1"][..],
+            &["lipsyncd", "serve", "--port", "1"],
+        ] {
+            Cli::try_parse_from(line).unwrap();
+        }
+        assert!(Cli::try_parse_from(["lipsyncd", "--max-queue"]).is_err());
+        assert!(Cli::try_parse_from(["lipsyncd", "--no-such-limit", "1"]).is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! Jobs in, pictures out: a bounded, fair queue, a pool of workers, and what they share.
+//!
+//! A job names its connection; connections take turns. Its result goes into the connection's mailbox,
+//! which wakes the connection's thread. Whatever goes wrong in a job, a panic included, is one error in
+//! that mailbox and nothing else.
+
+mod job;
+mod mailbox;
+mod pool;
+mod queue;
+mod rows;
+mod worker;
+
+use std::hash::RandomState;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::model::{LoadLimits, ModelError, Package, Registry, is_model_name};
+use crate::observe::Stats;
+
+pub use job::{
+    Cancel, ConnectionId, Done, Event, Job, JobAudio, JobError, Picture, PictureKind, WindowRow,
+};
+pub use mailbox::{Mailbox, MailboxSender, SendError, mailbox};
+pub use pool::PoolError;
+pub use queue::{FairQueue, Full};
+pub use rows::{Row, RowCache};
+
+use pool::Pool;
+use worker::{Common, Worker};
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many jobs wait as may.
+    Busy {
+        /// How many that are.
+        limit: usize,
+    },
+    /// The server is stopping.
+    Stopping,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::Busy { limit } => write!(
+                f,
+                "the server is busy: {limit} frames wait already; send fewer frames a second, or try again later"
+            ),
+            Refused::Stopping => JobError::Stopping.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+}
+
+struct Shared {
+    registry: Registry,
+    models_dir: PathBuf,
+    queue: FairQueue<ConnectionId, (Instant, Job)>,
+    workers: Vec<Mutex<Worker>>,
+    common: Common,
+    stats: Arc<Stats>,
+    stopping: AtomicBool,
+    abandoned: AtomicU64,
+}
+
+impl Engine {
+    /// Starts the workers. No package is loaded yet.
+    ///
+    /// # Errors
+    /// [`PoolError`]: the system gives no threads.
+    pub fn start(config: &Config, stats: Arc<Stats>) -> Result<Engine, PoolError> {
+        let limits = &config.limits;
+        let load_limits = LoadLimits {
+            network_bytes: limits.max_package_bytes,
+            frames_bytes: limits.max_package_bytes,
+            frames: limits.max_frames as usize,
+            crop_cache_bytes: limits.max_crop_cache_bytes as usize,
+            ..LoadLimits::default()
+        };
+        let shared = Arc::new(Shared {
+            registry: Registry::new(load_limits),
+            models_dir: config.models_dir.clone(),
+            queue: FairQueue::new(limits.max_queue as usize),
+            workers: (0..config.workers).map(|_| Mutex::default()).collect(),
+            common: Common {
+                rows: RowCache::new(limits.max_row_cache_bytes as usize),
+                secret: RandomState::new(),
+                quality: config.jpeg_quality,
+            },
+            stats,
+            stopping: AtomicBool::new(false),
+            abandoned: AtomicU64::new(0),
+        });
+        let pool = Arc::new(Pool::start(config.workers)?);
+        Ok(Engine { shared, pool })
+    }
+
+    /// Takes a job, or refuses it at once. Its result comes to the job's mailbox.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub fn submit(&self, job: Job) -> Result<(), Refused> {
+        let shared = &self.shared;
+        if shared.stopping.load(Ordering::Relaxed) {
+            return Err(Refused::Stopping);
+        }
+        let owner = job.connection;
+        shared
+            .queue
+            .push(owner, (Instant::now(), job))
+            .map_err(|(full, _)| Refused::Busy { limit: full.limit })?;
+        // Every job that is queued brings one turn of a worker. Whose job that turn takes is the queue's
+        // to say.
+        let shared = shared.clone();
+        self.pool.spawn(move |worker| shared.turn(worker));
+        Ok(())
+    }
+
+    /// Loads a package of the models folder on a worker; [`Event::Loaded`] tells how it went.
+    pub fn load(&self, name: String, ticket: u64, reply: MailboxSender<Event>) {
+        let shared = self.shared.clone();
+        self.pool.spawn(move |_| {
+            let started = Instant::now();
+            let loaded = catch_unwind(AssertUnwindSafe(|| shared.load(&name)));
+            let result = match loaded {
+                Ok(result) => result.map(|_| started.elapsed()),
+                Err(_) => Err(ModelError::Network {
+                    network: name.clone(),
+                    reason: "loading it panicked; the log says how".to_owned(),
+                }),
+            };
+            deliver(
+                &reply,
+                Event::Loaded {
+                    ticket,
+                    name,
+                    result,
+                },
+            );
+        });
+    }
+
+    /// Loads a package of a folder, here and now.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file and the field.
+    pub fn load_folder(&self, folder: &Path) -> Result<Arc<Package>, ModelError> {
+        self.shared.registry.load(folder)
+    }
+
+    /// The packages that are served.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// The statistics that jobs are counted in.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
+    }
+
+    /// Threads that compute.
+    pub fn workers(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    /// Jobs that wait, and how many may.
+    pub fn queue(&self) -> (usize, usize) {
+        (self.shared.queue.len(), self.shared.queue.limit())
+    }
+
+    /// Jobs that were not computed because nobody wanted them any more.
+    pub fn abandoned(&self) -> u64 {
+        self.shared.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Encoder rows found again, and rows computed for requests.
+    pub fn row_counts(&self) -> (u64, u64) {
+        self.shared.common.rows.counts()
+    }
+
+    /// Takes no further job, answers those that wait with [`JobError::Stopping`], and waits for the
+    /// workers to finish what they have begun.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        while let Some((queued, job)) = self.shared.queue.pop() {
+            finish(
+                &job,
+                queued.elapsed(),
+                Duration::ZERO,
+                Err(JobError::Stopping),
+            );
+        }
+        self.pool.stop();
+    }
+
+    /// What one frame of `package` costs on one core of this machine: encoder row, U-Net, JPEG. The
+    /// median of a few frames, computed on the calling thread.
+    ///
+    /// # Errors
+    /// That of the first frame that fails.
+    pub fn measure(&self, package: &Arc<Package>) -> Result<Duration, JobError> {
+        const FRAMES: u32 = 5;
+        let (reply, _mailbox) = mailbox(1).map_err(|_| JobError::Stopping)?;
+        let mut worker = Worker::default();
+        let mut times = Vec::new();
+        for frame_id in 0..=FRAMES {
+            let audio = match package.front_end() {
+                // A new sound each time, so that no row is found again; all rows of a window but one would
+                // be in a stream, and that one is what is measured here at most times `rows`.
+                Some(spec) => JobAudio::Rows(
+                    (0..spec.rows)
+                        .map(|row| match row {
+                            0 => WindowRow::Row {
+                                mel: vec![frame_id as f32 * 0.1; spec.input_len()].into(),
+                                features: Row::new(),
+                            },
+                            _ => WindowRow::Zero,
+                        })
+                        .collect(),
+                ),
+                None => JobAudio::Own,
+            };
+            let job = Job {
+                connection: ConnectionId(u64::MAX),
+                ticket: 0,
+                package: package.clone(),
+                frame_id,
+                audio,
+                picture: PictureKind::Mouth,
+                quality: None,
+                cancel: None,
+                reply: reply.clone(),
+            };
+            let started = Instant::now();
+            worker.run(&job, &self.shared.common)?;
+            // The first builds states and fills caches.
+            if frame_id > 0 {
+                times.push(started.elapsed());
+            }
+        }
+        times.sort();
+        Ok(times[times.len() / 2])
+    }
+}
+
+impl Shared {
+    /// One turn of a worker: the next job of the queue, if it is still wanted.
+    fn turn(&self, worker: usize) {
+        let Some((queued, job)) = self.queue.pop() else {
+            return;
+        };
+        let waited = queued.elapsed();
+        let started = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let slot = &self.workers[worker];
+            let mut worker = slot.lock().unwrap_or_else(|poisoned| {
+                // A job panicked here: what it left half-done is thrown away.
+                slot.clear_poison();
+                let mut worker = PoisonError::into_inner(poisoned);
+                *worker = Worker::default();
+                worker
+            });
+            worker.run(&job, &self.common)
+        }));
+        let result = result.unwrap_or(Err(JobError::Panicked));
+        if matches!(result, Err(JobError::Cancelled)) {
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        let compute = started.elapsed();
+        if result.is_ok() {
+            self.stats.computed(compute, waited);
+        }
+        finish(&job, waited, compute, result);
+    }
+
+    fn load(&self, name: &str) -> Result<Arc<Package>, ModelError> {
+        if !is_model_name(name) {
+            return Err(ModelError::Unknown {
+                name: name.to_owned(),
+                loaded: self.registry.names(),
+            });
+        }
+        self.registry.load(&self.models_dir.join(name))
+    }
+}
+
+fn finish(job: &Job, queued: Duration, compute: Duration, result: Result<Picture, JobError>) {
+    let done = Done {
+        ticket: job.ticket,
+        result,
+        queued,
+        compute,
+        finished: Instant::now(),
+    };
+    deliver(&job.reply, Event::Done(done));
+}
+
+fn deliver(reply: &MailboxSender<Event>, event: Event) {
+    if reply.send(event) == Err(SendError::Full) {
+        // The mailbox has room for all that its connection may have in flight.
+        log::error!("a connection's mailbox is full: a result is lost");
+    }
+}

@@ -1,0 +1,163 @@
+//! What the server answers: pages, packages, health and figures by HTTP, and sessions.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::engine::{ConnectionId, Event, MailboxSender};
+use crate::model::Package;
+use crate::protocol::negotiate;
+use crate::session::{Context, Conversation, metadata, model_list, stats_snapshot};
+use crate::transport::http::{Head, Response};
+use crate::transport::routes::Route;
+use crate::transport::{Negotiated, Service, Session};
+
+use super::assets::Assets;
+use super::metrics;
+
+/// Browsers may keep a package's frames this long without asking again.
+const FRAMES_CACHE: &str = "public, max-age=300";
+/// The page's files are asked for again each time, and not sent again while they are the same.
+const ASSETS_CACHE: &str = "no-cache";
+
+/// The service of this server.
+pub struct Site {
+    context: Arc<Context>,
+    assets: Assets,
+    /// Whether only pages of certain origins may use the server.
+    restricted: bool,
+}
+
+impl Site {
+    /// A site over `context`.
+    pub fn new(context: Arc<Context>, assets: Assets, restricted: bool) -> Site {
+        Site {
+            context,
+            assets,
+            restricted,
+        }
+    }
+
+    fn asset(&self, path: &str, head: &Head) -> Response {
+        let Some(asset) = self.assets.find(path) else {
+            return Response::text(404, format!("there is no file {path:?}"));
+        };
+        let response = Response::new(200, asset.content_type, asset.bytes);
+        let mut response = response.cached(&asset.tag, ASSETS_CACHE, head.header("if-none-match"));
+        if asset.content_type.starts_with("text/html") {
+            // The embedded face is made to be framed by other sites; the page is not.
+            response.frameable = path == "embed.html";
+        }
+        response
+    }
+
+    fn frame(&self, package: &Package, frame: u32, head: &Head) -> Response {
+        if frame >= package.frame_count() {
+            let count = package.frame_count();
+            return Response::text(
+                404,
+                format!("this package has the frames 0 to {}", count - 1),
+            );
+        }
+        let manifest = package.manifest();
+        let checksum = manifest.files.get(&manifest.frames_file);
+        let checksum = checksum.map_or("", |checksum| checksum.sha256.get(..16).unwrap_or(""));
+        let tag = format!("{checksum}-{frame}");
+        Response::new(200, "image/jpeg", package.frame_jpeg(frame)).cached(
+            &tag,
+            FRAMES_CACHE,
+            head.header("if-none-match"),
+        )
+    }
+
+    fn package(&self, model: &str, answer: impl FnOnce(&Package) -> Response) -> Response {
+        match self.context.find(model) {
+            Ok(package) => answer(&package),
+            Err(error) => Response::json(
+                404,
+                &json!({"success": false, "code": error.code.as_str(), "error": error.text}),
+            ),
+        }
+    }
+
+    fn ready(&self) -> Response {
+        let served = self.context.engine.registry().names();
+        if !self.context.is_ready() {
+            Response::text(503, "loading packages").with("Retry-After", "1")
+        } else if served.is_empty() {
+            Response::text(503, "no package could be loaded; the log says why")
+        } else {
+            Response::text(200, format!("ready: {}", served.join(", ")))
+        }
+    }
+
+    fn stats(&self) -> Response {
+        let crops = self.context.engine.registry().crops().statistics();
+        let mut stats = json!(stats_snapshot(&self.context));
+        stats["crop_cache"] = json!({
+            "crops": crops.crops, "bytes": crops.bytes, "budget_bytes": crops.budget_bytes,
+            "hits": crops.hits, "misses": crops.misses,
+        });
+        Response::json(200, &stats)
+    }
+}
+
+impl Service for Site {
+    fn get(&self, route: &Route, head: &Head) -> Response {
+        let response = match route {
+            Route::Asset(path) => self.asset(path, head),
+            Route::Models => Response::json(200, &json!(model_list(&self.context))),
+            Route::Metadata { model } => self.package(model, |package| {
+                Response::json(200, &json!(metadata(package)))
+            }),
+            Route::Frame { model, frame } => {
+                self.package(model, |package| self.frame(package, *frame, head))
+            }
+            Route::Health => Response::text(200, "ok"),
+            Route::Ready => self.ready(),
+            Route::Stats => self.stats(),
+            Route::Metrics => Response::new(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                metrics::text(&stats_snapshot(&self.context), self.context.is_ready()),
+            )
+            .with("Cache-Control", "no-store"),
+            Route::WebSocket | Route::Unknown => {
+                Response::text(404, "there is nothing at this path")
+            }
+        };
+        if self.restricted {
+            response
+        } else {
+            // A page of another site may show a face of this server; nothing here is secret.
+            response.with("Access-Control-Allow-Origin", "*")
+        }
+    }
+
+    fn negotiate(&self, _head: &Head, offered: &[&str]) -> Negotiated {
+        let settled = negotiate(offered.iter().copied(), self.context.decoder.enabled);
+        Negotiated::Accept(settled.subprotocol)
+    }
+
+    fn open(
+        &self,
+        subprotocol: Option<&'static str>,
+        connection: ConnectionId,
+        events: MailboxSender<Event>,
+    ) -> Box<dyn Session> {
+        Box::new(Conversation::new(
+            self.context.clone(),
+            subprotocol,
+            connection,
+            events,
+        ))
+    }
+
+    fn mailbox_capacity(&self) -> usize {
+        self.context.mailbox_capacity()
+    }
+
+    fn on_refused(&self) {
+        self.context.stats.refused();
+    }
+}

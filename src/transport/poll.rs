@@ -1,0 +1,74 @@
+//! Waiting for several descriptors and a deadline at once.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// What is awaited of one descriptor.
+pub(super) struct Interest<'a> {
+    fd: BorrowedFd<'a>,
+    flags: PollFlags,
+}
+
+impl<'a> Interest<'a> {
+    /// Something to read.
+    pub(super) fn read(fd: &'a impl AsFd) -> Interest<'a> {
+        Interest::new(fd, true, false)
+    }
+
+    /// Something to read, room to write, both, or neither (then only a broken connection wakes).
+    pub(super) fn new(fd: &'a impl AsFd, read: bool, write: bool) -> Interest<'a> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, read);
+        flags.set(PollFlags::OUT, write);
+        Interest {
+            fd: fd.as_fd(),
+            flags,
+        }
+    }
+}
+
+/// What has come of one descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    /// Anything at all.
+    pub(super) any: bool,
+    /// Both directions are gone.
+    pub(super) broken: bool,
+}
+
+/// Waits until one of the descriptors is ready, or `limit` has passed (`None`: for ever).
+/// A signal may end the wait early, with nothing ready.
+pub(super) fn wait<const N: usize>(
+    interests: [Interest<'_>; N],
+    limit: Option<Duration>,
+) -> io::Result<[Ready; N]> {
+    let mut fds = interests.map(|i| PollFd::from_borrowed_fd(i.fd, i.flags));
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: limit.as_secs().min(1 << 30) as i64,
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match poll(&mut fds, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fds.map(|fd| {
+        let flags = fd.revents();
+        Ready {
+            any: !flags.is_empty(),
+            broken: flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+        }
+    }))
+}
+
+/// The time from `now` to the nearest of some deadlines; zero for one that has passed.
+pub(super) fn until(
+    deadlines: impl IntoIterator<Item = Option<Instant>>,
+    now: Instant,
+) -> Option<Duration> {
+    let nearest = deadlines.into_iter().flatten().min()?;
+    Some(nearest.saturating_duration_since(now))
+}
