@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::{AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, HOP, RATE_HZ, resample};
 
 /// What the network was trained to see where there is no sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outside {
     /// Before and after the sound there is digital silence; every encoder row exists.
     Silence,
     /// Before and after the sound there are no encoder rows: `edge_rows` copies of the nearest one, then zeros.
+    #[default]
     ZeroFeatures,
 }
 

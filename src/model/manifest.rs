@@ -3,6 +3,7 @@
 
 use super::ModelError;
 use super::files::{Checksum, is_confined};
+use crate::audio::Outside;
 use crate::frame::{Geometry, Mask};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -32,17 +33,6 @@ pub enum AudioKind {
     Mel,
     /// Only from features that came with the package (hubert, wenet).
     Features,
-}
-
-/// What a frame's window holds where there is no sound: what the networks were trained with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outside {
-    /// Features of digital silence.
-    Silence,
-    /// `edge_rows` copies of the nearest row, then zeros.
-    #[default]
-    ZeroFeatures,
 }
 
 /// A package's manifest, validated: every name is confined to the folder, every number in range, and they fit together.

@@ -19,7 +19,7 @@ pub use error::ModelError;
 pub use files::Checksum;
 pub use limits::LoadLimits;
 pub use manifest::{
-    AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, Outside, UnetSpec,
+    AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
     is_model_name,
 };
 pub use network::{Network, NetworkState, TensorSpec};

@@ -3,7 +3,7 @@
 use super::files::read_limited;
 use super::load::Loader;
 use super::{CropCache, LoadLimits, Manifest, ModelError, Network, NetworkState};
-use crate::audio::{FrontEndSpec, Outside};
+use crate::audio::FrontEndSpec;
 use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -176,8 +176,6 @@ impl Package {
     }
 
     /// The numbers of the audio front end, for packages with an encoder.
-    ///
-    /// Families with edge rows were trained with zeros where there is no sound; the others with silence.
     pub fn front_end(&self) -> Option<FrontEndSpec> {
         let audio = &self.manifest.audio;
         let encoder = audio.encoder.as_ref()?;
@@ -188,11 +186,7 @@ impl Package {
             first_row: audio.first_row,
             rows: audio.rows,
             edge_rows: audio.edge_rows,
-            outside: if audio.edge_rows > 0 {
-                Outside::ZeroFeatures
-            } else {
-                Outside::Silence
-            },
+            outside: audio.outside,
         })
     }
 
