@@ -1,12 +1,13 @@
 //! From a manifest to a package: reads every file it names, and checks that they fit together.
 
 use super::files::read_checked;
-use super::manifest::{GoldenInput, MEL_BANDS};
+use super::manifest::GoldenInput;
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
     CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package, TensorSpec,
     UnetTensors, parse_npy,
 };
+use crate::audio::BANDS;
 use crate::frame::{FrameError, is_inside, jpeg_size};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -246,7 +247,7 @@ impl Loader<'_> {
         };
         let onnx = self.read(&spec.file, self.limits.network_bytes)?;
         let load = |batch: usize| {
-            let shape = [batch, 1, MEL_BANDS, spec.mel_rows];
+            let shape = spec.input_shape(batch);
             let network =
                 Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
             expect_inputs(&network, 1)?;
@@ -307,7 +308,7 @@ impl Loader<'_> {
             }
             (GoldenInput::Mel(name), encoder) => {
                 let mel_rows = encoder.as_ref().map_or(0, |encoder| encoder.mel_rows);
-                let values = audio.rows * MEL_BANDS * mel_rows;
+                let values = audio.rows * BANDS * mel_rows;
                 GoldenTensor::Mel(sized("golden.mel", name, values)?)
             }
         };

@@ -175,19 +175,9 @@ impl Package {
         Some(&features.padded[frame * width..(frame + rows) * width])
     }
 
-    /// The numbers of the audio front end, for packages with an encoder.
+    /// The numbers of the audio front end; `None` for packages that only have features of their own.
     pub fn front_end(&self) -> Option<FrontEndSpec> {
-        let audio = &self.manifest.audio;
-        let encoder = audio.encoder.as_ref()?;
-        Some(FrontEndSpec {
-            mel_rows: encoder.mel_rows,
-            mel_offset: encoder.mel_offset,
-            width: audio.width,
-            first_row: audio.first_row,
-            rows: audio.rows,
-            edge_rows: audio.edge_rows,
-            outside: audio.outside,
-        })
+        self.manifest.audio.front_end()
     }
 
     pub fn unet(&self) -> &Network {

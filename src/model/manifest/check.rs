@@ -1,152 +1,20 @@
-//! manifest.json: what a package states about itself. Read in two steps: raw values, then a [`Manifest`] that cannot
-//! be wrong in itself.
+//! The manifest as it stands in the file, and the way from there to a [`Manifest`].
 
-use super::ModelError;
-use super::files::{Checksum, is_confined};
-use crate::audio::Outside;
+use super::{
+    AudioKind, AudioSpec, EncoderSpec, FORMAT, Family, Golden, GoldenInput, Manifest, UnetSpec,
+    is_model_name,
+};
+use crate::audio::{FRAMES_PER_SECOND, Outside};
 use crate::frame::{Geometry, Mask};
+use crate::model::ModelError;
+use crate::model::files::{Checksum, is_confined};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The only format that exists.
-pub const FORMAT: u32 = 1;
-/// The only frame rate that the audio front ends know: encoder row k sees mel rows from 3.2 k on.
-pub const FRAME_RATE: u32 = 25;
-/// Rows of mel bands that every encoder takes.
-pub const MEL_BANDS: usize = 80;
-
-/// Which training code a package's networks come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    Synctalk,
-    Ultralight,
-    Lipsyncd,
-}
-
-/// How a package's U-Net gets its audio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AudioKind {
-    /// From sound: mel rows through the package's encoder.
-    Mel,
-    /// Only from features that came with the package (hubert, wenet).
-    Features,
-}
-
-/// A package's manifest, validated: every name is confined to the folder, every number in range, and they fit together.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Manifest {
-    /// The folder's name.
-    pub name: String,
-    pub title: String,
-    pub description: String,
-    pub family: Family,
-    /// SPDX expression.
-    pub license: String,
-    /// Where the package comes from; of any shape, for readers.
-    pub provenance: serde_json::Value,
-    /// Frames per second.
-    pub frame_rate: u32,
-    /// File of JPEGs, one after another.
-    pub frames_file: String,
-    /// JSON file of sizes, offsets and bounds.
-    pub frames_index: String,
-    pub geometry: Geometry,
-    pub unet: UnetSpec,
-    pub audio: AudioSpec,
-    /// The fixed frame and audio whose output is known, if the package has one.
-    pub golden: Option<Golden>,
-    /// Size and SHA-256 of every file that is named above.
-    pub files: BTreeMap<String, Checksum>,
-}
-
-/// The picture network: file and tensor names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnetSpec {
-    pub file: String,
-    /// `[1, 6, S, S]`, real then masked, BGR, 0..1.
-    pub image_input: String,
-    pub audio_input: String,
-    /// `[1, 3, S, S]`, BGR, 0..1.
-    pub output: String,
-    /// Shape of the audio input; its first side is 1.
-    pub audio_shape: Vec<usize>,
-}
-
-/// The way from sound to the U-Net's audio input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AudioSpec {
-    pub kind: AudioKind,
-    /// Present exactly when `kind` is [`AudioKind::Mel`].
-    pub encoder: Option<EncoderSpec>,
-    /// Frame i sees encoder rows `i + first_row .. i + first_row + rows`.
-    pub first_row: i32,
-    /// Encoder rows that one frame sees.
-    pub rows: usize,
-    /// Times that the first and the last row of a recording are repeated at its ends; what is beyond is zero.
-    pub edge_rows: u32,
-    /// What there is beyond a recording's ends.
-    pub outside: Outside,
-    /// Values of one encoder row: `rows * width` is the size of the U-Net's audio input.
-    pub width: usize,
-    /// The package's own features `[n, width]`, repeated edge rows included, if it has any.
-    pub features: Option<String>,
-}
-
-/// The audio encoder: file, tensor names and what it sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncoderSpec {
-    pub file: String,
-    /// `[1, 1, 80, mel_rows]`.
-    pub input: String,
-    /// `[1, width]`.
-    pub output: String,
-    /// Mel rows that one encoder row sees.
-    pub mel_rows: usize,
-    /// Encoder row k sees mel rows from `floor(3.2 k) + mel_offset` on.
-    pub mel_offset: i32,
-}
-
-/// A fixed frame and audio, and what the networks made of them where the package was made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Golden {
-    pub frame: u32,
-    pub input: GoldenInput,
-    /// `[1, 3, S, S]`.
-    pub output: String,
-    /// Largest difference of any value that is still right.
-    pub max_abs_error: f32,
-}
-
-/// Where a golden output starts from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GoldenInput {
-    /// File of mel rows `[rows, 80, mel_rows]`, the encoder's input for each row of the window.
-    Mel(String),
-    /// File of the U-Net's audio input.
-    Audio(String),
-}
-
-impl Manifest {
-    /// Reads a manifest. `file` is its path, for messages; `name` is the folder's name.
-    ///
-    /// # Errors
-    /// [`ModelError::Malformed`] for text that is not JSON or has unknown, missing or mistyped fields,
-    /// [`ModelError::BadField`] for a value that cannot be.
-    pub fn parse(json: &[u8], file: &Path, name: &str) -> Result<Manifest, ModelError> {
-        let raw: Raw = serde_json::from_slice(json).map_err(|error| ModelError::Malformed {
-            file: file.to_owned(),
-            reason: error.to_string(),
-        })?;
-        Check { file }.manifest(raw, name)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub(super) struct Raw {
     format: u32,
     name: String,
     title: String,
@@ -201,8 +69,7 @@ struct RawAudio {
     rows: usize,
     #[serde(default)]
     edge_rows: u32,
-    #[serde(default)]
-    outside: Outside,
+    outside: Option<Outside>,
     features: Option<String>,
 }
 
@@ -228,8 +95,8 @@ struct RawGolden {
 }
 
 /// Raw values in, validated ones out; holds what every message needs.
-struct Check<'a> {
-    file: &'a Path,
+pub(super) struct Check<'a> {
+    pub(super) file: &'a Path,
 }
 
 impl Check<'_> {
@@ -288,7 +155,7 @@ impl Check<'_> {
         Ok(name)
     }
 
-    fn manifest(&self, raw: Raw, folder: &str) -> Result<Manifest, ModelError> {
+    pub(super) fn manifest(&self, raw: Raw, folder: &str) -> Result<Manifest, ModelError> {
         if raw.format != FORMAT {
             return self.wrong(
                 "format",
@@ -307,10 +174,10 @@ impl Check<'_> {
                 "must be 1 to 64 letters, digits, `_`, `-` or `.`, and not begin with `.`",
             );
         }
-        if raw.frame_rate != FRAME_RATE {
+        if raw.frame_rate != FRAMES_PER_SECOND {
             return self.wrong(
                 "frame_rate",
-                format!("is {}, only {FRAME_RATE} is served", raw.frame_rate),
+                format!("is {}, only {FRAMES_PER_SECOND} is served", raw.frame_rate),
             );
         }
         for (name, checksum) in &raw.files {
@@ -428,9 +295,9 @@ impl Check<'_> {
         unet: &UnetSpec,
         files: &BTreeMap<String, Checksum>,
     ) -> Result<AudioSpec, ModelError> {
-        let rows = self.within("audio.rows", raw.rows, 1, 256)?;
-        let first_row = self.within("audio.first_row", raw.first_row, -256, 256)?;
-        let edge_rows = self.within("audio.edge_rows", raw.edge_rows, 0, 16)?;
+        let rows = self.within("audio.rows", raw.rows, 1, 64)?;
+        let first_row = self.within("audio.first_row", raw.first_row, -64, 64)?;
+        let edge_rows = self.within("audio.edge_rows", raw.edge_rows, 0, 8)?;
         let values: usize = unet.audio_shape.iter().product();
         if values % rows != 0 {
             return self.wrong(
@@ -464,16 +331,18 @@ impl Check<'_> {
                     file: self.file("audio.encoder.file", encoder.file, files)?,
                     input: self.text("audio.encoder.input", encoder.input, 200)?,
                     output: self.text("audio.encoder.output", encoder.output, 200)?,
-                    mel_rows: self.within("audio.encoder.mel_rows", encoder.mel_rows, 1, 400)?,
+                    mel_rows: self.within("audio.encoder.mel_rows", encoder.mel_rows, 1, 128)?,
                     mel_offset: self.within(
                         "audio.encoder.mel_offset",
                         encoder.mel_offset,
-                        -400,
-                        400,
+                        -128,
+                        128,
                     )?,
                 })
             }
         };
+        // What the ave family was trained with, where a package does not say.
+        let outside = raw.outside.unwrap_or(Outside::ZeroFeatures);
         let features = raw
             .features
             .map(|name| self.file("audio.features", name, files))
@@ -481,16 +350,21 @@ impl Check<'_> {
         if features.is_none() && raw.kind == AudioKind::Features {
             return self.wrong("audio.features", "is needed for kind `features`");
         }
-        Ok(AudioSpec {
+        let audio = AudioSpec {
             kind: raw.kind,
             encoder,
             first_row,
             rows,
             edge_rows,
-            outside: raw.outside,
+            outside,
             width,
             features,
-        })
+        };
+        // The front end has the last word on its own numbers.
+        if let Some(Err(error)) = audio.front_end().map(|spec| spec.validate()) {
+            return self.wrong("audio", error.to_string());
+        }
+        Ok(audio)
     }
 
     fn golden(
@@ -520,10 +394,4 @@ impl Check<'_> {
             max_abs_error,
         })
     }
-}
-
-/// Whether a name can be a package's: safe in a path, a URL and a log line.
-pub fn is_model_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
 }
