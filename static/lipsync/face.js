@@ -169,6 +169,11 @@ export class Face extends EventTarget {
     return ready;
   }
 
+  /** How long after begin() a recording's sound may start at the earliest, in ms. */
+  get startDelayMs() {
+    return this.session?.startDelayMs ?? 0;
+  }
+
   drawable(frame) {
     return frame.held === true || frame.picture !== undefined;
   }

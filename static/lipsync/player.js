@@ -115,10 +115,11 @@ export class Player extends EventTarget {
   /** Waits until every face has a few frames ready; false when that takes too long. */
   async framesReady(turn) {
     const needed = Math.min(START_FRAMES, Math.floor((this.utterance.end / WIRE_RATE) * 25));
-    const deadline = performance.now() + START_WAIT_MS;
-    while (performance.now() < deadline) {
+    const began = performance.now();
+    while (performance.now() < began + START_WAIT_MS) {
       if (this.turn !== turn) return false;
-      if ([...this.faces].every((face) => face.readyAtStart >= needed)) return true;
+      const waited = performance.now() - began;
+      if ([...this.faces].every((face) => face.readyAtStart >= needed && waited >= face.startDelayMs)) return true;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     return false;

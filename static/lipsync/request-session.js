@@ -12,8 +12,8 @@ import { pingPongPeriod } from "./frames.js";
 export const WIRE_RATE = 24000;
 /** Half of a request's window: the frame lies at the start of chunk 8 of 16 chunks of 40 ms. */
 const HALF_WINDOW = 0.32 * WIRE_RATE;
-/** Requests in flight: enough to keep two workers busy over a network's round trip. */
-const MAX_IN_FLIGHT = 6;
+/** Requests in flight: enough for 25 frames a second over replies of 320 ms. */
+const MAX_IN_FLIGHT = 8;
 /** A reply that has not come by then is asked for again, if it can still be in time. */
 const REPLY_WAIT_MS = 3000;
 /** Errors in a row after which the utterance is given up. */
@@ -77,6 +77,8 @@ export class RequestSession extends EventTarget {
     this.next = 0;
     this.errors = 0;
     this.active = true;
+    /** usual time from a request to its reply, ms */
+    this.replyMs = 0;
     // Ids never repeat while an old reply may be on its way, yet mean the same avatar frame.
     const behind = this.nextWireFrame - avatarFrame;
     this.firstWireFrame = avatarFrame + Math.max(0, Math.ceil(behind / this.period)) * this.period;
@@ -108,21 +110,32 @@ export class RequestSession extends EventTarget {
     if (!this.active || !this.connection.wire || !CODECS[this.connection.wire]) return;
     const now = this.now();
     const firstUseful = Math.max(0, Math.ceil(position / this.samplesPerFrame));
+    const stride = this.stride;
     for (const [id, request] of this.inFlight) {
       if (now - request.askedAt < REPLY_WAIT_MS) continue;
       this.inFlight.delete(id);
       this.again.push(request.index);
     }
     this.again = this.again.filter((index) => index >= firstUseful);
-    this.next = Math.max(this.next, firstUseful);
+    if (this.next < firstUseful) {
+      // Fallen behind: a frame asked for now comes a reply's time later, so only that one is of use.
+      const arrival = position + (this.replyMs / 1000) * WIRE_RATE;
+      this.next = Math.ceil(arrival / this.samplesPerFrame / stride) * stride;
+    }
     while (this.inFlight.size < MAX_IN_FLIGHT && this.connection.writable) {
       const index = this.again.length > 0 ? this.again.shift() : this.next;
       const sample = index * this.samplesPerFrame;
       const complete = this.audio.ended ? index < this.frameCount : sample + this.lookAhead <= this.audio.end;
       if (!complete || sample > position + horizon) break;
-      if (index === this.next) this.next++;
+      if (index === this.next) this.next += stride;
       this.ask(index, sample, now);
     }
+  }
+
+  /** 1, or more where replies come too slowly for every frame: then every second or third is asked for. */
+  get stride() {
+    const framesPerSecond = (MAX_IN_FLIGHT * 1000) / Math.max(1, this.replyMs);
+    return Math.min(4, Math.max(1, Math.ceil((0.9 * this.frameRate) / framesPerSecond)));
   }
 
   ask(index, sample, now) {
@@ -145,6 +158,8 @@ export class RequestSession extends EventTarget {
     this.inFlight.delete(reply.frameId);
     if (!reply.ok) return this.refused(reply, request);
     this.errors = 0;
+    const latencyMs = at - request.askedAt;
+    this.replyMs = this.replyMs === 0 ? latencyMs : this.replyMs + (latencyMs - this.replyMs) / 8;
     this.dispatchEvent(
       new CustomEvent("frame", {
         detail: {
@@ -154,7 +169,7 @@ export class RequestSession extends EventTarget {
           image: reply.image,
           bounds: reply.bounds,
           computeMs: reply.computeMs,
-          latencyMs: at - request.askedAt,
+          latencyMs,
         },
       }),
     );

@@ -13,8 +13,10 @@ const CREDITS = 50;
 const CREDIT_LOT = 10;
 /** Audio in one message, in samples: 100 ms. */
 const CHUNK = WIRE_RATE / 10;
-/** How long after its instant a frame is still worth sending, in ms: the page buffers ahead. */
-const MAX_DELAY_MS = 1000;
+/** How long after its instant, look-ahead aside, a frame is still worth sending, in ms. */
+const MAX_DELAY_MS = 150;
+/** What a frame needs between the server's sending it and its being seen, in ms. */
+const DELIVERY_MS = 60;
 /** Marks of when audio was sent, kept for measuring latency. */
 const KEPT_MARKS = 200;
 
@@ -41,6 +43,18 @@ export class StreamSession extends EventTarget {
     if (connection.wire === "stream") this.openStream();
   }
 
+  get maxDelayMs() {
+    return Math.ceil(this.lookAheadMs) + MAX_DELAY_MS;
+  }
+
+  /**
+   * The sound of a recording starts this long after its first samples were sent, in ms: then even a
+   * frame that the server sends at its last moment is in time.
+   */
+  get startDelayMs() {
+    return this.maxDelayMs + DELIVERY_MS;
+  }
+
   close() {
     this.active = false;
     clearTimeout(this.timer);
@@ -63,7 +77,8 @@ export class StreamSession extends EventTarget {
       image: "mouth",
       frame_rate: this.frameRate,
       credits: CREDITS,
-      max_delay_ms: MAX_DELAY_MS,
+      avatar_frame: 0,
+      max_delay_ms: this.maxDelayMs,
       ...(this.token ? { token: this.token } : {}),
     });
   }
@@ -82,6 +97,7 @@ export class StreamSession extends EventTarget {
     this.base = base;
     this.sent = base;
     this.endSent = false;
+    this.finished = false;
     this.marks = [];
     this.received = 0;
     this.started = false;
@@ -89,7 +105,7 @@ export class StreamSession extends EventTarget {
 
   /** Stops the utterance; what the server still computes for it is void. */
   interrupt() {
-    if (this.active && this.started && this.opened && !this.endSent) {
+    if (this.active && this.started && this.opened && !this.finished) {
       this.epoch++;
       this.epochUsed = false;
       this.connection.sendText({ type: "interrupt", stream: STREAM, epoch: this.epoch });
@@ -169,13 +185,15 @@ export class StreamSession extends EventTarget {
   }
 
   refused(message) {
-    if (message.code === "bad_token" || message.code === "unknown_stream") {
+    if (message.code === "bad_token") {
       // A server that was restarted knows nothing of the stream: begin afresh.
       this.token = undefined;
       return this.openStream();
     }
+    // Audio that crossed with the stream's closing; the closing is dealt with by itself.
+    if (message.code === "unknown_stream" || message.code === "shutting_down") return undefined;
     if (FATAL.has(message.code)) this.active = false;
-    this.problem(message.error ?? "the server refused", message.code ?? "refused");
+    return this.problem(message.error ?? "the server refused", message.code ?? "refused");
   }
 
   frame(frame, at) {
@@ -183,6 +201,7 @@ export class StreamSession extends EventTarget {
       this.connection.sendText({ type: "credit", stream: STREAM, frames: CREDIT_LOT });
     }
     if (!this.active || frame.stream !== STREAM || frame.epoch !== this.epoch || !this.started) return;
+    this.finished ||= frame.last;
     const sample = this.base + (frame.sample / frame.sampleRate) * WIRE_RATE;
     this.dispatchEvent(
       new CustomEvent("frame", {

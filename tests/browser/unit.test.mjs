@@ -285,7 +285,7 @@ test("request mode: windows centred on their frames, bounded in flight, each fra
   for (let round = 0; round < 20; round++) {
     session.pump(0, 24000);
     const requests = connection.take().map(v1.decodeRequest);
-    assert.ok(requests.length <= 6);
+    assert.ok(requests.length <= 8);
     for (const { frameId, audio: window } of requests.reverse()) {
       const sample = (frameId - 4) * 960;
       assert.deepEqual(window, pcmBytes(audio.window(sample - 7680, sample + 7680)));
@@ -306,17 +306,32 @@ test("request mode: what a broken connection lost is asked again, what is past i
   const session = new RequestSession(connection, { model: "face", frameCount: 10, now: () => 0 });
   session.begin({ audio: recording(2), avatarFrame: 0 });
   session.pump(0, 48000);
-  assert.equal(connection.take().length, 6);
+  assert.equal(connection.take().length, 8);
   connection.opened();
   session.pump(3 * 960, 48000);
   const ids = connection.take().map((text) => JSON.parse(text).frame_id);
-  assert.deepEqual(ids, [3, 4, 5, 6, 7, 8]);
+  assert.deepEqual(ids, [3, 4, 5, 6, 7, 8, 9, 10]);
   const problems = [];
   session.addEventListener("problem", ({ detail }) => problems.push(detail.code));
   connection.deliver(JSON.stringify({ type: "error", success: false, error: "later", code: "busy", frame_id: 4 }));
   session.pump(3 * 960, 48000);
   assert.deepEqual(connection.take().map((text) => JSON.parse(text).frame_id), [4]);
   assert.deepEqual(problems, ["busy"]);
+});
+
+test("request mode: behind slow replies it asks ahead, and for fewer frames", () => {
+  const connection = new FakeConnection("binary");
+  let now = 0;
+  const session = new RequestSession(connection, { model: "face", frameCount: 10, now: () => now });
+  session.begin({ audio: recording(20), avatarFrame: 0 });
+  session.pump(0, 48000);
+  now = 1000;
+  for (const { frameId } of connection.take().map(v1.decodeRequest)) {
+    connection.deliver(v1.encodeReply({ frameId, image: JPEG, bounds: BOUNDS }), now);
+  }
+  session.pump(24000, 48000);
+  const ids = connection.take().map((data) => v1.decodeRequest(data).frameId);
+  assert.deepEqual(ids.slice(0, 3), [51, 54, 57]); // one second ahead of frame 25, every third
 });
 
 test("request mode: a live frame waits for its look-ahead", () => {
