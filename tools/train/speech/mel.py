@@ -36,12 +36,18 @@ _BANK = filter_bank()
 _WINDOW = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT) / FFT)
 
 
-def mel_rows(pcm: np.ndarray) -> np.ndarray:
-    """Samples at 16 kHz in -1..1 → [1 + len // 200, 80] f32, row r centred on sample 200 r."""
+MARGIN = 2  # rows before the first and after the last sample that still reach into the signal
+
+
+def mel_rows(pcm: np.ndarray, margin: int = 0) -> np.ndarray:
+    """Samples at 16 kHz in -1..1 → [1 + len // 200 + 2 margin, 80] f32.
+
+    Row margin + r is centred on sample 200 r; outside the signal (after pre-emphasis) are zeros.
+    """
     signal = np.asarray(pcm, np.float64)
     signal = np.append(signal[:1], signal[1:] - 0.97 * signal[:-1])
-    padded = np.pad(signal, FFT // 2)
-    count = 1 + len(signal) // HOP
+    count = 1 + len(signal) // HOP + 2 * margin
+    padded = np.pad(signal, FFT // 2 + margin * HOP)
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP][:count]
     rows = np.empty((count, BANDS), np.float32)
     for start in range(0, count, 2048):  # in blocks: a long file would take gigabytes
@@ -51,16 +57,16 @@ def mel_rows(pcm: np.ndarray) -> np.ndarray:
     return rows
 
 
-def encoder_windows(mel: np.ndarray, rows: int = 36, offset: int = -22) -> np.ndarray:
-    """[T, 80] → [n, 80, rows]: window k holds mel rows floor(3.2 k) + offset .. + rows.
+def encoder_windows(mel: np.ndarray, margin: int = 0, rows: int = 36, offset: int = -22) -> np.ndarray:
+    """Rows of `mel_rows(pcm, margin)` → [n, 80, rows]: window k holds rows floor(3.2 k) + offset ...
 
     There is one window for each video frame (25 a second) that begins within the sound; rows
-    before its start or past its end are those of digital silence.
+    further out are those of digital silence.
     """
-    count = max(1, -(-(len(mel) - 1) * 10 // 32))
+    count = max(1, -(-(len(mel) - 2 * margin - 1) * 10 // 32))
     padded = np.full((len(mel) + 2 * rows, BANDS), FLOOR, np.float32)
     padded[rows : rows + len(mel)] = mel
-    starts = (np.arange(count) * 16 // 5) + offset + rows
+    starts = (np.arange(count) * 16 // 5) + offset + rows + margin
     return np.stack([padded[s : s + rows].T for s in starts])
 
 

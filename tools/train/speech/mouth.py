@@ -114,6 +114,9 @@ def segments(phones, flite: bool) -> list[tuple[str, float, float]]:
     return out
 
 
+# The visemes are said clearly; talk is smaller. What the jaw does of what its viseme asks for:
+CONVERSATIONAL = 0.78
+
 FINE = 400  # the trajectory is worked out at this rate (Hz), then sampled
 
 ANTICIPATION, CARRY_OVER = 0.060, 0.050  # seconds in which a phoneme's pull falls to 1/e
@@ -178,6 +181,7 @@ def trajectory(phones, duration: float, times: np.ndarray, flite: bool = False) 
             free[[JAW, PRESSED, UPPER, LOWER, TUCK]] = False
             blended = units * (1 - gate) + aim * gate
             units = np.where(free, units * (1 - 0.5 * gate), blended)
+    units[:, JAW] *= CONVERSATIONAL
     units = np.clip(units, 0, 1)
     at = np.clip(times * FINE, 0, len(fine) - 1)
     low = np.minimum(at.astype(int), len(fine) - 2)

@@ -1,0 +1,80 @@
+"""The figures of the fidelity test, as plain functions on arrays."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+RATE = 25  # frames a second
+
+
+def correlation(a, b) -> float:
+    """Pearson's r; nan where one of the two does not vary."""
+    a, b = np.asarray(a, float) - np.mean(a), np.asarray(b, float) - np.mean(b)
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-30))
+
+
+def best_offset(predicted: list, true: list, reach: int = 6) -> tuple[float, float]:
+    """(milliseconds, r there): how much later than the truth the prediction is, at its best match.
+
+    Each item of the lists is one clip; the curve of r over whole frames is refined by a parabola.
+    """
+    lags = np.arange(-reach, reach + 1)
+    curve = []
+    for lag in lags:
+        pairs = [(p[max(0, lag) : len(p) + min(0, lag)], t[max(0, -lag) : len(t) - max(0, lag)]) for p, t in zip(predicted, true)]
+        curve.append(correlation(np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])))
+    top = int(np.argmax(curve))
+    shift = 0.0
+    if 0 < top < len(curve) - 1:
+        low, mid, high = curve[top - 1 : top + 2]
+        shift = 0.5 * (low - high) / (low - 2 * mid + high - 1e-12)
+    return float((lags[top] + shift) * 1000 / RATE), float(curve[top])
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """(of all pixels together, mean of the frames' own) in dB, for u8 pictures [n, h, w, 3]."""
+    each = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
+    return float(10 * np.log10(255**2 / each.mean())), float((10 * np.log10(255**2 / np.maximum(each, 1e-3))).mean())
+
+
+def grey(pictures: np.ndarray) -> np.ndarray:
+    """BGR → luma, f64, 0..255."""
+    return pictures @ np.array([0.114, 0.587, 0.299])
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean structural similarity of luma, Gaussian window of 1.5 px, K = 0.01, 0.03."""
+    c1, c2, total = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
+
+    def blur(x):
+        return gaussian_filter(x, 1.5, truncate=3.34)
+
+    for x, y in zip(grey(a), grey(b)):
+        mx, my = blur(x), blur(y)
+        vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+        total.append((((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))[5:-5, 5:-5].mean())
+    return float(np.mean(total))
+
+
+def movement(pictures: np.ndarray) -> float:
+    """Mean absolute change of luma from frame to frame, in grey levels."""
+    levels = grey(pictures)
+    return float(np.abs(np.diff(levels, axis=0)).mean())
+
+
+def range_of_motion(pictures: np.ndarray, still: np.ndarray, share: float = 0.01, level: float = 12.0) -> tuple:
+    """(x, y, w, h): the box of all pixels that differ from the closed mouth by more than `level`
+    grey levels in at least `share` of the pictures: the lips' full range of motion."""
+    moved = (np.abs(grey(pictures) - grey(still)) > level).mean(0) > share
+    rows, columns = np.nonzero(moved.any(1))[0], np.nonzero(moved.any(0))[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+
+
+def seam(pictures: np.ndarray, still: np.ndarray, width: int = 4) -> tuple[float, float]:
+    """(mean absolute difference, largest mean step of a side and colour) in grey levels, between
+    prediction and idle frame along the inner square's border, `width` pixels wide."""
+    difference = pictures.astype(np.float64) - still
+    sides = [difference[:, :width], difference[:, -width:], difference[:, :, :width], difference[:, :, -width:]]
+    return (
+        float(np.mean([np.abs(s).mean() for s in sides])),
+        float(max(np.abs(s.mean((0, 1, 2))).max() for s in sides)),
+    )
