@@ -3,6 +3,7 @@ import os
 import sys
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import groom  # noqa: E402
@@ -32,6 +33,10 @@ def area_crop(image, bounds, n=CROP, origin=(0, 0)):
     return np.einsum("xw,hwc->hxc", wx, t, optimize=True)
 
 
+def to_bytes(x):
+    return np.clip(x + 0.5, 0, 255).astype(np.uint8)
+
+
 class Character:
     def __init__(self, face, hair=True):
         self.rig = rig_module.Rig(face)
@@ -44,11 +49,24 @@ class Character:
     def still(self, frame):
         return self.rig.prepare(self.poses[frame], idle.window(self.bounds[frame]))
 
-    def crop(self, still, frame, units):
+    def crop(self, still, frame, units, ss=3):
         """The inner square of one idle frame with the mouth set to ten units: uint8 [160,160,3] BGR."""
         w = idle.window(self.bounds[frame])
-        im = self.rig.render(units, window=w, background=self.room, still=still)
-        return np.clip(area_crop(im, self.bounds[frame], origin=w[:2]) + 0.5, 0, 255).astype(np.uint8)
+        im = self.rig.render(units, window=w, background=self.room, still=still, ss=ss)
+        return to_bytes(area_crop(im, self.bounds[frame], origin=w[:2]))
+
+    def quick_crops(self, frame, image, units):
+        """Like crops, at half the cost: four samples a pixel, and where nothing moves the pixels of the idle frame
+        `image` itself. uint8 [n,160,160,3]."""
+        still, out = self.still(frame), []
+        real = area_crop(image, self.bounds[frame])
+        rest = self.crop(still, frame, None, ss=2).astype(np.float32)
+        for u in units:
+            c = self.crop(still, frame, u, ss=2).astype(np.float32)
+            change = maximum_filter(np.abs(c - rest).max(2), 5)
+            w = np.clip((change - 1) / 4, 0, 1)[:, :, None]
+            out.append(to_bytes(real + w * (c - real)))
+        return np.array(out)
 
     def crops(self, units, frames):
         """units [n,10], frames [n] -> uint8 [n,160,160,3]; frames alike share their preparation (one second each)."""

@@ -81,7 +81,7 @@ void raster_lines(const float *P, const int *S, int n, int first_id, float width
 // Area lights as `nd` directions: each is a shadow map over the box center +- extent; its light is added, with
 // wrap-around w per colour, to the irradiance E [nv,3] and its visibility to G [nv,4] (the light's group).
 // `zstart` [nd][size][size], where given, holds depth that other triangles left; `zsave` takes what this call leaves.
-// Only the vertices idx [nidx] are lit where idx is given; the others keep their E and G.
+// Only the vertices idx [nidx] are lit where idx is given (it holds all that T names, or nothing); the others keep E and G.
 void gather(const float *V, const float *N, int nv, const int *T, int nt, const float *center, float extent, int size,
             const float *dirs, const float *colors, const int *groups, int nd, const float *hair, float bias, const float *wrap,
             const float *zstart, float *zsave, const int *idx, int nidx, float *E, float *G) {
@@ -102,7 +102,8 @@ void gather(const float *V, const float *N, int nv, const int *T, int nt, const 
         for (int i = 0; i < 3; i++) r[i] *= rl;
         float u[3] = {l[1] * r[2] - l[2] * r[1], l[2] * r[0] - l[0] * r[2], l[0] * r[1] - l[1] * r[0]};
         float scale = size / (2 * extent);
-        for (int v = 0; v < nv; v++) {
+        for (int j = 0; j < (idx && nidx ? nidx : nv); j++) {
+            int v = idx && nidx ? idx[j] : j;
             float p[3] = {V[3 * v] - center[0], V[3 * v + 1] - center[1], V[3 * v + 2] - center[2]};
             Q[3 * v] = (p[0] * r[0] + p[1] * r[1] + p[2] * r[2] + extent) * scale;
             Q[3 * v + 1] = (p[0] * u[0] + p[1] * u[1] + p[2] * u[2] + extent) * scale;

@@ -294,7 +294,7 @@ class Rig:
         for n in ("upper", "lower", "tongue"):
             fade[self.slices[n]] = 1
         self.light_fade = f32(fade)
-        self.lit = i32(np.where((fade > 0) | mv)[0])
+        self.lit = i32(np.union1d(np.where(fade > 0)[0], self.moving_tris))
         self.chest_weight = (1 - smoothstep(5.0, 5.9, y)).astype(np.float32)
 
     def _load_masks(self, root):
