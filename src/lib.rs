@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod frame;
+pub mod kernels;
 pub mod model;
 pub mod observe;
 pub mod protocol;

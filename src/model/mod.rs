@@ -6,6 +6,7 @@
 mod crops;
 mod error;
 mod files;
+mod fuse;
 mod limits;
 mod load;
 mod manifest;
@@ -17,6 +18,7 @@ mod registry;
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
 pub use files::Checksum;
+pub use fuse::FuseReport;
 pub use limits::LoadLimits;
 pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,

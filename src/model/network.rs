@@ -1,5 +1,6 @@
 //! One network: an ONNX file in, a shared plan, and states that run it.
 
+use super::fuse::{self, Arena, FuseReport, Program};
 use super::{LoadLimits, ModelError, files};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,9 @@ pub struct Network {
 struct Shared {
     name: String,
     plan: Arc<TypedSimplePlan>,
+    /// The whole network as one fused program, where every operator is known.
+    whole: Option<Arc<Program>>,
+    report: FuseReport,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
 }
@@ -80,6 +84,11 @@ impl Network {
         &self.shared.outputs
     }
 
+    /// What the kernels compute of it, and what they leave to tract.
+    pub fn report(&self) -> &FuseReport {
+        &self.shared.report
+    }
+
     /// Position of an input.
     pub fn input_index(&self, name: &str) -> Result<usize, ModelError> {
         self.position(&self.shared.inputs, name)
@@ -106,18 +115,12 @@ impl Network {
     /// # Errors
     /// When the engine refuses; it has no reason to for a network that was loaded.
     pub fn new_state(&self) -> Result<NetworkState, ModelError> {
-        let name = &self.shared.name;
-        let zero =
-            |spec: &TensorSpec| Ok(Arc::new(engine(name, Tensor::zero::<f32>(&spec.shape))?));
+        let engine = match &self.shared.whole {
+            Some(program) => Engine::Fused(FusedState::new(self, program.clone())),
+            None => Engine::Tract(TractState::new(self)?),
+        };
         Ok(NetworkState {
-            state: engine(name, self.shared.plan.spawn())?,
-            inputs: self
-                .shared
-                .inputs
-                .iter()
-                .map(zero)
-                .collect::<Result<_, ModelError>>()?,
-            outputs: TVec::new(),
+            engine,
             network: self.clone(),
         })
     }
@@ -142,10 +145,15 @@ impl fmt::Debug for Network {
 /// What one worker needs to run a network: fill the inputs in place, run, read the outputs in place.
 pub struct NetworkState {
     network: Network,
-    state: TypedSimpleState,
-    /// Kept between runs, so that filling them allocates nothing.
-    inputs: Vec<Arc<Tensor>>,
-    outputs: TVec<TValue>,
+    engine: Engine,
+}
+
+/// Who computes.
+enum Engine {
+    /// The kernels, from the first input to the last output.
+    Fused(FusedState),
+    /// tract, with fused operators where there are some.
+    Tract(TractState),
 }
 
 impl NetworkState {
@@ -159,16 +167,10 @@ impl NetworkState {
     /// # Panics
     /// When `index` is not below the number of inputs.
     pub fn input_mut(&mut self, index: usize) -> &mut [f32] {
-        let slot = &mut self.inputs[index];
-        if Arc::get_mut(slot).is_none() {
-            // The engine still holds it, as an output that is the input itself or after an error.
-            *slot = Arc::new(Tensor::clone(slot));
+        match &mut self.engine {
+            Engine::Fused(state) => &mut state.inputs[index],
+            Engine::Tract(state) => state.input_mut(index),
         }
-        let tensor = Arc::get_mut(slot).expect("a fresh Arc has one owner");
-        let view = tensor
-            .to_plain_array_view_mut::<f32>()
-            .expect("made of plain f32 values");
-        view.into_slice().expect("row-major as it was made")
     }
 
     /// Runs the network on what [`NetworkState::input_mut`] holds.
@@ -176,25 +178,9 @@ impl NetworkState {
     /// # Errors
     /// [`ModelError::Network`] when the engine fails or panics; the state can be used again.
     pub fn execute(&mut self) -> Result<(), ModelError> {
-        self.outputs.clear();
-        let inputs: TVec<TValue> = self
-            .inputs
-            .iter()
-            .map(|tensor| tensor.clone().into_tvalue())
-            .collect();
-        let name = self.network.shared.name.clone();
-        let result =
-            fenced(&name, || engine(&name, self.state.run(inputs))).and_then(|result| result);
-        match result {
-            Ok(outputs) => {
-                self.outputs = outputs;
-                Ok(())
-            }
-            Err(error) => {
-                // Whatever the failed run left in the state must not reach the next one.
-                self.state = engine(&name, self.network.shared.plan.spawn())?;
-                Err(error)
-            }
+        match &mut self.engine {
+            Engine::Fused(state) => fenced(&self.network.shared.name, || state.execute()),
+            Engine::Tract(state) => state.execute(&self.network),
         }
     }
 
@@ -203,14 +189,11 @@ impl NetworkState {
     /// # Panics
     /// When a run has succeeded and `index` is not below the number of outputs.
     pub fn output(&self, index: usize) -> &[f32] {
-        if self.outputs.is_empty() {
-            return &[];
+        match &self.engine {
+            Engine::Fused(state) if state.done => &state.outputs[index],
+            Engine::Fused(_) => &[],
+            Engine::Tract(state) => state.output(index),
         }
-        let view = self.outputs[index]
-            .try_as_plain_ram()
-            .expect("outputs were checked when the network was loaded");
-        view.as_slice()
-            .expect("outputs were checked when the network was loaded")
     }
 
     /// Copies the inputs in, runs, and copies the outputs out: for callers that have slices of their own.
@@ -278,6 +261,105 @@ impl fmt::Debug for NetworkState {
     }
 }
 
+/// A state of a network that is one fused program.
+struct FusedState {
+    program: Arc<Program>,
+    arena: Arena,
+    inputs: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
+    /// Whether the last run succeeded.
+    done: bool,
+}
+
+impl FusedState {
+    fn new(network: &Network, program: Arc<Program>) -> FusedState {
+        let zeros =
+            |specs: &[TensorSpec]| specs.iter().map(|spec| vec![0.0; spec.values()]).collect();
+        FusedState {
+            arena: program.arena(),
+            inputs: zeros(network.inputs()),
+            outputs: zeros(network.outputs()),
+            program,
+            done: false,
+        }
+    }
+
+    fn execute(&mut self) {
+        self.done = false;
+        self.program
+            .run(&mut self.arena, &self.inputs, &mut self.outputs);
+        self.done = true;
+    }
+}
+
+/// A state of a network that tract runs.
+struct TractState {
+    state: TypedSimpleState,
+    /// Kept between runs, so that filling them allocates nothing.
+    inputs: Vec<Arc<Tensor>>,
+    outputs: TVec<TValue>,
+}
+
+impl TractState {
+    fn new(network: &Network) -> Result<TractState, ModelError> {
+        let name = network.name();
+        let zero =
+            |spec: &TensorSpec| Ok(Arc::new(engine(name, Tensor::zero::<f32>(&spec.shape))?));
+        let inputs = network.inputs().iter().map(zero);
+        Ok(TractState {
+            state: engine(name, network.shared.plan.spawn())?,
+            inputs: inputs.collect::<Result<_, ModelError>>()?,
+            outputs: TVec::new(),
+        })
+    }
+
+    fn input_mut(&mut self, index: usize) -> &mut [f32] {
+        let slot = &mut self.inputs[index];
+        if Arc::get_mut(slot).is_none() {
+            // The engine still holds it, as an output that is the input itself or after an error.
+            *slot = Arc::new(Tensor::clone(slot));
+        }
+        let tensor = Arc::get_mut(slot).expect("a fresh Arc has one owner");
+        let view = tensor
+            .to_plain_array_view_mut::<f32>()
+            .expect("made of plain f32 values");
+        view.into_slice().expect("row-major as it was made")
+    }
+
+    fn execute(&mut self, network: &Network) -> Result<(), ModelError> {
+        self.outputs.clear();
+        let inputs: TVec<TValue> = self
+            .inputs
+            .iter()
+            .map(|tensor| tensor.clone().into_tvalue())
+            .collect();
+        let name = network.name();
+        let result = fenced(name, || engine(name, self.state.run(inputs)));
+        match result.and_then(|result| result) {
+            Ok(outputs) => {
+                self.outputs = outputs;
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever the failed run left in the state must not reach the next one.
+                self.state = engine(name, network.shared.plan.spawn())?;
+                Err(error)
+            }
+        }
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        if self.outputs.is_empty() {
+            return &[];
+        }
+        let view = self.outputs[index]
+            .try_as_plain_ram()
+            .expect("outputs were checked when the network was loaded");
+        view.as_slice()
+            .expect("outputs were checked when the network was loaded")
+    }
+}
+
 fn build(
     name: &str,
     onnx: &[u8],
@@ -334,7 +416,9 @@ fn build(
         input_names,
         limits,
     )?;
-    let optimized = engine(name, typed.into_optimized())?;
+    let (fused, report) = engine(name, fuse::fuse(typed))?;
+    let whole = fuse::whole(&fused);
+    let optimized = engine(name, fused.into_optimized())?;
     let outputs = specs(
         name,
         &optimized,
@@ -346,6 +430,8 @@ fn build(
     Ok(Shared {
         name: name.to_owned(),
         plan,
+        whole,
+        report,
         inputs,
         outputs,
     })

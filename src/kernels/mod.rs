@@ -1,0 +1,24 @@
+//! The arithmetic of the networks: pure functions on slices, and the only place in the project with `unsafe`.
+//!
+//! docs/KERNELS.md explains the layout and the algorithms with a drawing. The row kernels ([`Kernels`]) are compiled
+//! once for each instruction set and chosen at run time; what is built from them ([`Dense`], [`Block`], …) is safe
+//! code that decides which rows to compute when, so that what is read next is still in the cache.
+
+mod block;
+mod convolution;
+mod dense;
+mod isa;
+mod layout;
+mod rows;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod upsample;
+
+pub use block::{Block, DEPTHWISE, Depthwise, Part, Scratch, ScratchSizes};
+pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Sources};
+pub use dense::{DenseRow, Finish, MAX_SOURCES, Source, Start, dense_twin};
+pub use isa::{Kernels, UnknownSimd};
+pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
+pub use rows::{Between, DepthwiseRow, StretchRow, depthwise_twin, stretch_twin};
+pub use upsample::Upsample;

@@ -1,0 +1,212 @@
+//! Replaces what the kernels know in a decluttered network by operators that call them.
+//!
+//! `read` turns runs of known nodes into a small graph of images, `graph` folds it, `lower` finds the blocks, packs
+//! weights and plans buffers, `program` runs the result. What is not known stays tract's.
+
+mod graph;
+mod lower;
+mod program;
+mod read;
+
+use crate::kernels::Kernels;
+pub(in crate::model) use program::{Arena, Program};
+use std::fmt;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+/// What [`fuse`] did.
+#[derive(Clone, Debug, Default)]
+pub struct FuseReport {
+    /// The kernels' instruction set, as `LIPSYNCD_SIMD` spells it.
+    pub simd: &'static str,
+    /// tract nodes (constants not counted) that fused operators replace.
+    pub replaced: usize,
+    /// Names of the nodes that stay tract's.
+    pub left: Vec<String>,
+    /// The steps of the fused operators, in order: name, kind, multiplications.
+    pub steps: Vec<(String, &'static str, usize)>,
+    /// Bytes of all images that the fused operators write, if none shared a buffer.
+    pub activation_bytes: usize,
+    /// Bytes of the buffers that a running state holds for them.
+    pub arena_bytes: usize,
+    /// Bytes of their packed weights, shared by all states.
+    pub weight_bytes: usize,
+}
+
+/// Fuses what is known; goes between `into_decluttered` and `into_optimized`.
+///
+/// # Errors
+/// If `LIPSYNCD_SIMD` names no instruction set of this processor, or the graph contradicts itself.
+pub(in crate::model) fn fuse(mut model: TypedModel) -> TractResult<(TypedModel, FuseReport)> {
+    let kernels = Kernels::from_environment()?;
+    let mut report = FuseReport {
+        simd: kernels.name,
+        ..FuseReport::default()
+    };
+    // Each replacement renames what the segments after it read, so they are looked for anew.
+    let mut refused = 0;
+    while let Some(segment) = read::segments(&model)?.into_iter().nth(refused) {
+        let Some(program) = lower::lower(&segment.graph.fold(), kernels) else {
+            refused += 1;
+            continue;
+        };
+        report.replaced += segment.replaced;
+        report.steps.extend(
+            program
+                .steps()
+                .map(|(name, kind, count)| (name.to_owned(), kind, count)),
+        );
+        report.activation_bytes += program.activation_bytes();
+        report.arena_bytes += program.arena().bytes();
+        report.weight_bytes += program.weight_bytes();
+        let facts = segment
+            .outputs
+            .iter()
+            .map(|outlet| Ok(model.outlet_fact(*outlet)?.without_value()));
+        let facts = facts.collect::<TractResult<TVec<TypedFact>>>()?;
+        let mut patch = TypedModelPatch::default();
+        let inputs = segment
+            .inputs
+            .iter()
+            .map(|outlet| patch.tap_model(&model, *outlet));
+        let inputs = inputs.collect::<TractResult<TVec<OutletId>>>()?;
+        let name = format!("fused.{}", model.node(segment.outputs[0].node).name);
+        let wires = patch.wire_node(
+            name,
+            Fused {
+                program: Arc::new(program),
+                facts,
+            },
+            &inputs,
+        )?;
+        for (outlet, wire) in segment.outputs.iter().zip(wires) {
+            patch.shunt_outside(&model, *outlet, wire)?;
+        }
+        patch.apply(&mut model)?;
+    }
+    model = model.into_compact()?;
+    let left = model
+        .nodes()
+        .iter()
+        .filter(|node| !node.op_is::<Fused>() && !node.inputs.is_empty());
+    report.left = left
+        .map(|node| format!("{} {}", node.op().name(), node.name))
+        .collect();
+    Ok((model, report))
+}
+
+/// The program that is the whole of `model`, from its inputs (in order) to its outputs (in order), if it is one.
+/// Running it directly saves tract's bookkeeping and its copies of inputs and outputs.
+pub(in crate::model) fn whole(model: &TypedModel) -> Option<Arc<Program>> {
+    let mut fused = model.nodes().iter().filter(|node| node.op_is::<Fused>());
+    let (node, None) = (fused.next()?, fused.next()) else {
+        return None;
+    };
+    let outputs = (0..node.outputs.len()).map(|slot| OutletId::new(node.id, slot));
+    let same_inputs = model.input_outlets().ok()? == &node.inputs[..];
+    let same_outputs = model.output_outlets().ok()?.iter().copied().eq(outputs);
+    (same_inputs && same_outputs)
+        .then(|| node.op_as::<Fused>().map(|op| op.program.clone()))
+        .flatten()
+}
+
+/// A [`Program`] as an operator of tract.
+#[derive(Clone)]
+struct Fused {
+    program: Arc<Program>,
+    facts: TVec<TypedFact>,
+}
+
+impl fmt::Debug for Fused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Fused {{ {} steps }}", self.program.steps().count())
+    }
+}
+
+impl PartialEq for Fused {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.program, &other.program)
+    }
+}
+
+impl Eq for Fused {}
+
+impl Op for Fused {
+    fn name(&self) -> StaticName {
+        "Fused".into()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Fused {
+    not_out_of_plan!();
+
+    fn state(&self, _: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        Ok(Some(Box::new(FusedState {
+            arena: self.program.arena(),
+        })))
+    }
+}
+
+impl TypedOp for Fused {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(self.facts.clone())
+    }
+
+    as_op!();
+}
+
+/// The buffers of one running state.
+#[derive(Clone, Debug)]
+struct FusedState {
+    arena: Arena,
+}
+
+impl OpState for FusedState {
+    fn eval(
+        &mut self,
+        _: &EvalContext,
+        op: &dyn Op,
+        inputs: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
+        let op = op
+            .downcast_ref::<Fused>()
+            .context("a fused state runs a fused operator")?;
+        let mut tensors = TVec::new();
+        for fact in &op.facts {
+            let shape = fact
+                .shape
+                .as_concrete()
+                .context("fused operators have fixed shapes")?;
+            tensors.push(Tensor::zero::<f32>(shape)?);
+        }
+        let views = inputs
+            .iter()
+            .map(|input| input.view().as_slice::<f32>())
+            .collect::<TractResult<TVec<_>>>()?;
+        {
+            let plain = tensors
+                .iter_mut()
+                .map(|tensor| tensor.try_as_plain_ram_mut());
+            let mut plain = plain.collect::<TractResult<Vec<_>>>()?;
+            let outputs = plain.iter_mut().map(|view| view.as_slice_mut::<f32>());
+            let mut outputs = outputs.collect::<TractResult<Vec<_>>>()?;
+            op.program.run(&mut self.arena, &views, &mut outputs);
+        }
+        Ok(tensors
+            .into_iter()
+            .map(|tensor| tensor.into_tvalue())
+            .collect())
+    }
+
+    fn reset_lanes(&mut self, _: &[LaneId]) -> TractResult<()> {
+        // Nothing survives a run.
+        Ok(())
+    }
+}
