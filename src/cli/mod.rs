@@ -2,12 +2,14 @@
 
 mod bench;
 mod infer;
+mod inspect;
 mod serve;
 
 use clap::{Parser, Subcommand};
 
 pub use bench::Bench;
 pub use infer::Infer;
+pub use inspect::Inspect;
 pub use serve::Serve;
 
 /// Why a command failed, in words for the person who gave it.
@@ -31,6 +33,7 @@ enum Command {
     Serve(Box<Serve>),
     Infer(Infer),
     Bench(Bench),
+    Inspect(Inspect),
 }
 
 impl Cli {
@@ -44,6 +47,7 @@ impl Cli {
             Some(Command::Serve(serve)) => serve.run(),
             Some(Command::Infer(infer)) => infer.run(),
             Some(Command::Bench(bench)) => bench.run(),
+            Some(Command::Inspect(inspect)) => inspect.run(),
         }
     }
 }

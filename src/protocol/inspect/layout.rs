@@ -27,7 +27,7 @@ impl Trace {
     fn note(&mut self, offset: usize, name: &str, value: String) {
         let bytes = self.message.slice(offset..self.reader.offset());
         self.fields.push(Field {
-            offset,
+            offset: Some(offset),
             bytes,
             name: name.to_owned(),
             value,
@@ -69,16 +69,13 @@ impl Trace {
     /// Ends the message and reports.
     fn report(mut self, title: impl Into<String>, read: Result<(), Fault>) -> Report {
         let fault = read.and_then(|()| self.reader.clone().finish()).err();
-        let noted = self
-            .fields
-            .last()
-            .map_or(0, |field| field.offset + field.bytes.len());
+        let noted: usize = self.fields.iter().map(|field| field.bytes.len()).sum();
         if noted < self.message.len() {
             let bytes = self.message.slice(noted..);
             let value = format!("{} bytes", bytes.len());
             let name = "(not understood)".to_owned();
             self.fields.push(Field {
-                offset: noted,
+                offset: Some(noted),
                 bytes,
                 name,
                 value,
@@ -308,7 +305,7 @@ fn read_protobuf(trace: &mut Trace, names: &[&str], prefix: &str) -> Result<(), 
                     let lead = trace.message.slice(offset..start);
                     let value = format!("{length} bytes");
                     trace.fields.push(Field {
-                        offset,
+                        offset: Some(offset),
                         bytes: lead,
                         name,
                         value,
@@ -316,7 +313,7 @@ fn read_protobuf(trace: &mut Trace, names: &[&str], prefix: &str) -> Result<(), 
                     trace
                         .fields
                         .extend(inner.fields.into_iter().map(|field| Field {
-                            offset: start + field.offset,
+                            offset: field.offset.map(|offset| start + offset),
                             ..field
                         }));
                     if let Some(fault) = inner.fault {

@@ -27,9 +27,9 @@ pub enum Direction {
 /// One field of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// Bytes from the message's beginning.
-    pub offset: usize,
-    /// The field's bytes.
+    /// Bytes from the message's beginning; `None` in JSON.
+    pub offset: Option<usize>,
+    /// The field's bytes; none in JSON.
     pub bytes: Bytes,
     pub name: String,
     /// The value as a person reads it.
@@ -73,7 +73,10 @@ impl fmt::Display for Report {
                 value,
                 ..
             } = field;
-            writeln!(f, "  {offset:>6}  {hex:<25}  {name:<20}  {value}")?;
+            match offset {
+                Some(offset) => writeln!(f, "  {offset:>6}  {hex:<25}  {name:<20}  {value}")?,
+                None => writeln!(f, "  {name:<20}  {value}")?,
+            }
         }
         match &self.fault {
             None => Ok(()),
@@ -101,15 +104,16 @@ pub fn inspect(protocol: Protocol, direction: Direction, message: Bytes) -> Repo
 
 /// Takes apart a binary message of which nothing is known: as what it fits best.
 pub fn inspect_unknown(message: &Bytes) -> Report {
+    // Of layouts that fit equally well the last is taken: the likeliest.
     let protocols = [
-        Protocol::Stream,
-        Protocol::Binary,
-        Protocol::BinaryTimed,
         Protocol::Protobuf,
+        Protocol::BinaryTimed,
+        Protocol::Binary,
+        Protocol::Stream,
     ];
     protocols
         .into_iter()
-        .flat_map(|protocol| [(protocol, Direction::Sent), (protocol, Direction::Received)])
+        .flat_map(|protocol| [(protocol, Direction::Received), (protocol, Direction::Sent)])
         .map(|(protocol, direction)| inspect(protocol, direction, message.clone()))
         .max_by_key(|report| (report.fault.is_none(), report.covered().min(report.length)))
         .unwrap_or_else(|| layout::stream(message.clone()))

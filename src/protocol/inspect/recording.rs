@@ -159,7 +159,7 @@ pub fn inspect_text(protocol: Protocol, direction: Direction, text: &str) -> Rep
         for (name, value) in object {
             let value = shorten(value).to_string();
             fields.push(super::Field {
-                offset: 0,
+                offset: None,
                 bytes: Bytes::new(),
                 name,
                 value,
