@@ -1,13 +1,12 @@
 """The renderer's own pictures of the test's mouths: what a perfect server would have shown.
 
-    python tools/fidelity/truth.py --face FOLDER --clips CLIPS --out TRUTH [--only PATTERN] [--part K/N]
+    python tools/fidelity/truth.py --face FOLDER --clips CLIPS --out TRUTH [--only PATTERN,PATTERN...]
 
 writes TRUTH/NAME.npz for each clip: `bgr` [n, S, S, 3] u8, the inner squares; `inside` [n, S, S] u8,
 how much of each pixel shows the inside of the mouth (teeth, tongue, the dark), from the renderer's
-own knowledge of which surface is in front; `gap` [n], the distance between the lips at their middle
-in the same pixels, from the mesh; `frame` [n], the idle frame beneath.
+own knowledge of which surface is in front; `frame` [n], the idle frame beneath; `units` [n, 10].
 
-    python tools/fidelity/truth.py --face FOLDER --units train_units.npy --count 600 --out RENDERS.npz
+    python tools/fidelity/truth.py --face FOLDER --units train_units.npy --count 400 --out RENDERS.npz
 
 renders mouths from training, for opening.py to learn from.
 """
@@ -33,7 +32,6 @@ SAMPLES = 3
 class Truth:
     def __init__(self, face: str):
         self.character = Character(face)
-        self.stills: dict[int, dict] = {}
         rig = self.character.rig
         # Skin that the mask calls inside of the mouth, by triangle.
         uv = rig.UV.reshape(-1, 3, 2).mean(1)
@@ -59,18 +57,18 @@ class Truth:
         return area_crop(share[:, :, None], self.character.bounds[frame], origin=(x0, y0))[:, :, 0]
 
     def render(self, units: np.ndarray, frames: np.ndarray) -> dict:
+        """Frame by frame of the idle video, since preparing one takes as long as several mouths."""
         bgr = np.zeros((len(units), CROP, CROP, 3), np.uint8)
         inside = np.zeros((len(units), CROP, CROP), np.uint8)
-        for i, (u, frame) in enumerate(zip(units, frames)):
-            frame = int(frame)
-            if frame not in self.stills:
-                if len(self.stills) > 40:  # each holds tens of megabytes
-                    self.stills.pop(next(iter(self.stills)))
-                self.stills[frame] = self.character.still(frame)
-            bgr[i] = self.character.crop(self.stills[frame], frame, u)
-            inside[i] = np.round(255 * np.clip(self.inside(frame, u), 0, 1))
-        scale = CROP / (self.character.bounds[0][2] - self.character.bounds[0][0])
-        return dict(bgr=bgr, inside=inside, gap=self.character.opening(units) * scale, frame=np.asarray(frames), units=units)
+        frames = np.asarray(frames)
+        for frame in np.unique(frames).tolist():
+            still = self.character.still(frame)
+            for i in np.nonzero(frames == frame)[0]:
+                bgr[i] = self.character.crop(still, frame, units[i])
+                inside[i] = np.round(255 * np.clip(self.inside(frame, units[i]), 0, 1))
+            if frame % 10 == 0:
+                print(f"idle frame {frame}", flush=True)
+        return dict(bgr=bgr, inside=inside, frame=frames, units=units)
 
 
 def main() -> None:
@@ -79,9 +77,8 @@ def main() -> None:
     options.add_argument("--out", type=Path, required=True)
     options.add_argument("--clips", type=Path)
     options.add_argument("--only", default="*")
-    options.add_argument("--part", default="0/1")
     options.add_argument("--units", type=Path)
-    options.add_argument("--count", type=int, default=600)
+    options.add_argument("--count", type=int, default=400)
     options = options.parse_args()
     truth = Truth(options.face)
     if options.units:
@@ -90,26 +87,27 @@ def main() -> None:
         units = speech[random.choice(len(speech), options.count, replace=False)]
         # Some mouths beyond speech's middle, and some quite shut.
         units[::5] = np.clip(units[::5] * 1.3, 0, 1)
-        frames = np.sort(random.choice(idle.FRAMES, 40, replace=False))[np.arange(options.count) * 40 // options.count]
+        frames = np.sort(random.choice(idle.FRAMES, 20, replace=False))[np.arange(options.count) * 20 // options.count]
         made = truth.render(units, frames)
         mix = random.permutation(options.count)
         np.savez(options.out, **{k: v[mix] for k, v in made.items()})
         return
-    part, parts = map(int, options.part.split("/"))
     options.out.mkdir(parents=True, exist_ok=True)
     mouths = np.load(options.clips / "truth.npz")
     names = [c["name"] for c in json.loads((options.clips / "clips.json").read_text())]
     names = [n for n in names if any(fnmatch.fnmatch(n, p) for p in options.only.split(","))]
-    for name in names[part::parts]:
-        path = options.out / f"{name}.npz"
-        if path.exists():
-            continue
-        units = mouths[name]
-        # The clip plays over idle frames to and fro from the first on, as the server would.
-        clock = np.arange(len(units)) % (2 * (idle.FRAMES - 1))
-        frames = np.where(clock < idle.FRAMES, clock, 2 * (idle.FRAMES - 1) - clock)
-        np.savez(path, **truth.render(units, frames))
-        print(f"{path}: {len(units)} frames", flush=True)
+    # A clip plays over idle frames to and fro from the first on, as the server would.
+    frames = []
+    for name in names:
+        clock = np.arange(len(mouths[name])) % (2 * (idle.FRAMES - 1))
+        frames.append(np.where(clock < idle.FRAMES, clock, 2 * (idle.FRAMES - 1) - clock))
+    made = truth.render(np.concatenate([mouths[n] for n in names]), np.concatenate(frames))
+    start = 0
+    for name in names:
+        stop = start + len(mouths[name])
+        np.savez(options.out / f"{name}.npz", **{k: v[start:stop] for k, v in made.items()})
+        start = stop
+    print(f"{options.out}: {len(names)} clips, {start} frames")
 
 
 if __name__ == "__main__":
