@@ -13,4 +13,5 @@ pub mod observe;
 pub mod protocol;
 pub mod server;
 pub mod session;
+pub mod stream;
 pub mod transport;

@@ -1,7 +1,7 @@
 //! From samples as they come to the inputs of the audio encoder, each computed once.
 
 use super::mel::MelStream;
-use super::{AudioError, BANDS, FrontEndSpec, Resampler};
+use super::{AudioError, BANDS, FrontEndSpec, Outside, Resampler};
 
 /// Input samples that go through the stages at a time; bounds the buffers between them.
 const SLICE: usize = 4_096;
@@ -84,17 +84,27 @@ impl RollingFrontEnd {
 
     /// The sound has ended: hands out the rows that are left and returns [`FrontEndSpec::row_count`]. What follows must
     /// be [`Self::reset`].
-    pub fn finish(&mut self, mut sink: impl FnMut(i64, &[f32])) -> i64 {
+    pub fn finish(&mut self, sink: impl FnMut(i64, &[f32])) -> i64 {
+        self.finish_after(0, sink)
+    }
+
+    /// As [`Self::finish`], for a picture that goes on for `frames` frames after the sound. Where the sound is taken to
+    /// be surrounded by silence, these have rows, too, and they are counted.
+    pub fn finish_after(&mut self, frames: u32, mut sink: impl FnMut(i64, &[f32])) -> i64 {
         self.resampled.clear();
         self.resampler.finish(&mut self.resampled);
         let ring = &mut self.ring;
         self.mel
             .push(&self.resampled, |row| ring.push(row, &mut sink));
         let samples = self.mel.received();
-        let end = self.spec.row_count(samples);
         if samples == 0 {
-            return end;
+            return self.spec.row_count(0);
         }
+        let after = match self.spec.outside {
+            Outside::Silence => i64::from(frames),
+            Outside::ZeroFeatures => 0,
+        };
+        let end = self.spec.row_count(samples) + after;
         let mel_end = self.spec.first_mel_row_at_end(end - 1, samples) + self.spec.mel_rows as i64;
         self.mel.finish(mel_end, |row| ring.push(row, &mut sink));
         // What is left are rows shifted back: the mel rows that they would see are past the end.
@@ -174,7 +184,7 @@ impl RowRing {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Outside, RATE_HZ, mel_rows};
+    use super::super::{RATE_HZ, mel_rows};
     use super::*;
 
     const SILENT: FrontEndSpec = FrontEndSpec {

@@ -1,0 +1,171 @@
+//! Stream mode (`lipsync.v2`): audio flows in, frames flow out, in time.
+//!
+//! A [`Stream`] is a state machine without input or output: what a client sends, what has been computed and what time it
+//! is go in by calls; what is to be sent and computed comes out of [`Stream::poll_output`], and
+//! [`Stream::next_deadline`] says when to call again though nothing happened. It knows no socket, thread, clock or log,
+//! so whole sessions run in tests in no time.
+//!
+//! ```text
+//! audio ─ Utterance (PCM, by position) ─ Hearing (rows, speech or silence) ─ frames, in order ─ Output::Compute
+//!                                                                                             └ Output::Frame
+//! ```
+//!
+//! What holds:
+//! - Frame n of an epoch belongs to sample ⌊n · rate / 25⌋ of it: integers, so no drift.
+//! - Frames are sent in order of (epoch, sequence), each with a credit, none after its deadline but the one marked last.
+//! - No frame of an epoch is sent after an interrupt of it was answered.
+//! - A frame is computed only when it is expected to be in time, and what is dropped is counted and told.
+//! - Whatever the client sends, the memory held is bounded by [`StreamConfig`].
+
+mod clock;
+mod figures;
+mod hearing;
+mod machine;
+mod pump;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod utterance;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::audio::{FrontEndSpec, SilenceLimits};
+use crate::protocol::Code;
+use crate::protocol::stream::{ImageKind, StreamFrame, StreamLimits, StreamUpdate};
+
+pub use clock::{Micros, frame_count, frame_sample};
+pub use hearing::{Hearing, StreamRow};
+pub use machine::{Detached, Stream, Terms};
+
+/// The limits of a stream, and what it does in their bounds.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// What the client is told.
+    pub limits: StreamLimits,
+    /// How long after its instant a frame is still of use, where the client does not say, ms.
+    pub max_delay_ms: u32,
+    /// Frames of one stream that are computed at the same time: enough to keep every worker busy.
+    pub max_jobs: usize,
+    /// Utterances that may wait for the one before them.
+    pub max_utterances: usize,
+    /// A stream whose client is silent for so long is closed, ms.
+    pub idle_timeout_ms: u32,
+    /// What counts as speech.
+    pub silence: SilenceLimits,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            limits: StreamLimits {
+                max_chunk_bytes: 960_000,
+                max_credits: 1_000,
+                max_held_frames: 50,
+                max_ahead_ms: 60_000,
+                max_gap_ms: 1_000,
+                resume_ms: 15_000,
+                capacity: 1,
+            },
+            max_delay_ms: 1_000,
+            max_jobs: 4,
+            max_utterances: 16,
+            idle_timeout_ms: 300_000,
+            silence: SilenceLimits::default(),
+        }
+    }
+}
+
+/// What a stream has to know of a package. `P` is the caller's handle, given back with each job.
+#[derive(Debug, Clone)]
+pub struct StreamPackage<P> {
+    /// The handle.
+    pub handle: P,
+    /// The model name.
+    pub name: String,
+    /// How its network hears.
+    pub spec: FrontEndSpec,
+    /// Frames of its idle video, 1 at least.
+    pub frame_count: u32,
+    /// Width and height of the full frame, pixels.
+    pub frame_size: [u32; 2],
+    /// Width and height of the predicted square, pixels.
+    pub image_size: [u32; 2],
+}
+
+/// A frame to be computed. `R` is what the caller keeps with each encoder row: its features, once they are there.
+#[derive(Debug)]
+pub struct FrameJob<P, R> {
+    /// Names the job in [`Stream::on_done`], [`Stream::on_refused`] and [`Output::Cancel`].
+    pub ticket: u64,
+    /// The package.
+    pub package: P,
+    /// Position on the package's idle walk, which may run past its last frame.
+    pub frame_id: u32,
+    /// The rows of the frame's window, in order.
+    pub rows: Vec<StreamRow<R>>,
+    /// Which picture is wanted.
+    pub image: ImageKind,
+    /// JPEG quality, 1 to 100.
+    pub quality: u8,
+}
+
+impl<P: Clone, R> Clone for FrameJob<P, R> {
+    fn clone(&self) -> Self {
+        Self {
+            package: self.package.clone(),
+            rows: self.rows.clone(),
+            ..*self
+        }
+    }
+}
+
+/// A computed picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamPicture {
+    /// The image.
+    pub jpeg: Bytes,
+    /// Where the predicted square belongs: x1, y1, x2, y2 in pixels of the full frame.
+    pub bounds: [f32; 4],
+    /// The idle frame that it belongs to.
+    pub avatar_frame: u32,
+}
+
+/// What a stream wants done.
+#[derive(Debug)]
+pub enum Output<P, R> {
+    /// Send a frame.
+    Frame(StreamFrame),
+    /// Send a message about the stream.
+    Update(StreamUpdate),
+    /// Send an error that names the stream.
+    Error {
+        /// What kind.
+        code: Code,
+        /// For a person: what was wrong, and what to do.
+        text: String,
+    },
+    /// Compute a frame, then call [`Stream::on_done`].
+    Compute(FrameJob<P, R>),
+    /// The result of this job is no longer wanted; no call is expected.
+    Cancel {
+        /// The job's.
+        ticket: u64,
+    },
+    /// The stream is over: forget it.
+    Closed,
+}
+
+/// The idle frame at a place of the walk, to and fro: 0 1 2 … n-1 n-2 … 1 0 1 …
+fn idle_frame(frame_id: u32, frame_count: u32) -> u32 {
+    let period = 2 * u64::from(frame_count.max(2) - 1);
+    let step = u64::from(frame_id) % period;
+    if frame_count < 2 {
+        0
+    } else {
+        step.min(period - step) as u32
+    }
+}
+
+type SharedPackage<P> = Arc<StreamPackage<P>>;
