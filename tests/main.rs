@@ -1,3 +1,8 @@
 //! The integration tests: one binary, because linking the engine again and again is slow.
 
+mod http;
 mod packages;
+mod support;
+mod tidy;
+mod v1;
+mod websocket;

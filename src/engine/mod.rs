@@ -4,6 +4,7 @@
 //! which wakes the connection's thread. Whatever goes wrong in a job, a panic included, is one error in
 //! that mailbox and nothing else.
 
+mod admission;
 mod job;
 mod mailbox;
 mod pool;
@@ -15,13 +16,14 @@ use std::hash::RandomState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::model::{LoadLimits, ModelError, Package, Registry, is_model_name};
 use crate::observe::Stats;
 
+pub use admission::{Admission, Cost, Overloaded, Permit};
 pub use job::{
     Cancel, ConnectionId, Done, Event, Job, JobAudio, JobError, Picture, PictureKind, WindowRow,
 };
@@ -32,6 +34,9 @@ pub use rows::{Row, RowCache};
 
 use pool::Pool;
 use worker::{Common, Worker};
+
+/// Frames of each kind that are computed to find out what a package costs.
+const MEASURED_FRAMES: usize = 5;
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,7 @@ struct Shared {
     queue: FairQueue<ConnectionId, (Instant, Job)>,
     workers: Vec<Mutex<Worker>>,
     common: Common,
+    admission: Admission,
     stats: Arc<Stats>,
     stopping: AtomicBool,
     abandoned: AtomicU64,
@@ -101,6 +107,7 @@ impl Engine {
                 secret: RandomState::new(),
                 quality: config.jpeg_quality,
             },
+            admission: Admission::new(config.workers),
             stats,
             stopping: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
@@ -132,10 +139,10 @@ impl Engine {
 
     /// Loads a package of the models folder on a worker; [`Event::Loaded`] tells how it went.
     pub fn load(&self, name: String, ticket: u64, reply: MailboxSender<Event>) {
-        let shared = self.shared.clone();
+        let engine = self.clone();
         self.pool.spawn(move |_| {
             let started = Instant::now();
-            let loaded = catch_unwind(AssertUnwindSafe(|| shared.load(&name)));
+            let loaded = catch_unwind(AssertUnwindSafe(|| engine.load_named(&name)));
             let result = match loaded {
                 Ok(result) => result.map(|_| started.elapsed()),
                 Err(_) => Err(ModelError::Network {
@@ -154,12 +161,47 @@ impl Engine {
         });
     }
 
-    /// Loads a package of a folder, here and now.
+    fn load_named(&self, name: &str) -> Result<Arc<Package>, ModelError> {
+        if !is_model_name(name) {
+            return Err(ModelError::Unknown {
+                name: name.to_owned(),
+                loaded: self.registry().names(),
+            });
+        }
+        self.load_folder(&self.shared.models_dir.join(name))
+    }
+
+    /// Loads a package here and now: reads and checks it, measures what its frames cost, prepares every
+    /// worker for it, and then serves it.
     ///
     /// # Errors
     /// [`ModelError`] names the file and the field.
     pub fn load_folder(&self, folder: &Path) -> Result<Arc<Package>, ModelError> {
-        self.shared.registry.load(folder)
+        let started = Instant::now();
+        let package = self.shared.registry.read(folder)?;
+        let loaded = started.elapsed();
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        match self.measure(&package) {
+            Ok(cost) => {
+                self.shared.admission.set_cost(package.name(), cost);
+                log::info!(
+                    "package {}: {} frames, loaded in {:.0} ms; a frame costs {:.1} ms of one core, composed {:.1} ms",
+                    package.name(),
+                    package.frame_count(),
+                    ms(loaded),
+                    ms(cost.mouth),
+                    ms(cost.full),
+                );
+            }
+            Err(error) => log::error!(
+                "package {}: no frame could be made: {error}",
+                package.name()
+            ),
+        }
+        self.pool
+            .everywhere(|worker| self.shared.prepare(worker, &package));
+        self.shared.registry.insert(package.clone());
+        Ok(package)
     }
 
     /// The packages that are served.
@@ -207,53 +249,65 @@ impl Engine {
         self.pool.stop();
     }
 
-    /// What one frame of `package` costs on one core of this machine: encoder row, U-Net, JPEG. The
-    /// median of a few frames, computed on the calling thread.
-    ///
-    /// # Errors
-    /// That of the first frame that fails.
-    pub fn measure(&self, package: &Arc<Package>) -> Result<Duration, JobError> {
-        const FRAMES: u32 = 5;
-        let (reply, _mailbox) = mailbox(1).map_err(|_| JobError::Stopping)?;
+    /// The budget that streams are admitted against.
+    pub fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    /// What one frame of `package` costs on one core of this machine: encoder row, U-Net, JPEG, computed
+    /// on the calling thread.
+    fn measure(&self, package: &Arc<Package>) -> Result<Cost, JobError> {
         let mut worker = Worker::default();
-        let mut times = Vec::new();
-        for frame_id in 0..=FRAMES {
-            let audio = match package.front_end() {
-                // A new sound each time, so that no row is found again; all rows of a window but one would
-                // be in a stream, and that one is what is measured here at most times `rows`.
-                Some(spec) => JobAudio::Rows(
-                    (0..spec.rows)
-                        .map(|row| match row {
-                            0 => WindowRow::Row {
-                                mel: vec![frame_id as f32 * 0.1; spec.input_len()].into(),
-                                features: Row::new(),
-                            },
-                            _ => WindowRow::Zero,
-                        })
-                        .collect(),
-                ),
-                None => JobAudio::Own,
-            };
-            let job = Job {
-                connection: ConnectionId(u64::MAX),
-                ticket: 0,
-                package: package.clone(),
-                frame_id,
-                audio,
-                picture: PictureKind::Mouth,
-                quality: None,
-                cancel: None,
-                reply: reply.clone(),
-            };
-            let started = Instant::now();
-            worker.run(&job, &self.shared.common)?;
-            // The first builds states and fills caches.
-            if frame_id > 0 {
-                times.push(started.elapsed());
+        let mut median = |picture| {
+            let mut times = [Duration::ZERO; MEASURED_FRAMES];
+            // The first builds states and fills caches; it is not counted.
+            for round in 0..=MEASURED_FRAMES {
+                let started = Instant::now();
+                self.measure_frame(&mut worker, package, picture, round as u32)?;
+                times[round.saturating_sub(1)] = started.elapsed();
             }
-        }
-        times.sort();
-        Ok(times[times.len() / 2])
+            times.sort();
+            Ok::<_, JobError>(times[MEASURED_FRAMES / 2])
+        };
+        Ok(Cost {
+            mouth: median(PictureKind::Mouth)?,
+            full: median(PictureKind::Full)?,
+        })
+    }
+
+    fn measure_frame(
+        &self,
+        worker: &mut Worker,
+        package: &Arc<Package>,
+        picture: PictureKind,
+        frame_id: u32,
+    ) -> Result<(), JobError> {
+        let (reply, _mailbox) = mailbox(1).map_err(|_| JobError::Stopping)?;
+        let audio = match package.front_end() {
+            // In a steady stream one row of a window is new, and the others were computed before.
+            Some(spec) => {
+                let new = WindowRow::Row {
+                    mel: vec![frame_id as f32 * 0.1; spec.input_len()].into(),
+                    features: Row::new(),
+                };
+                let mut rows = vec![WindowRow::Zero; spec.rows - 1];
+                rows.push(new);
+                JobAudio::Rows(rows)
+            }
+            None => JobAudio::Own,
+        };
+        let job = Job {
+            connection: ConnectionId(u64::MAX),
+            ticket: 0,
+            package: package.clone(),
+            frame_id,
+            audio,
+            picture,
+            quality: None,
+            cancel: None,
+            reply,
+        };
+        worker.run(&job, &self.shared.common).map(drop)
     }
 }
 
@@ -266,14 +320,7 @@ impl Shared {
         let waited = queued.elapsed();
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let slot = &self.workers[worker];
-            let mut worker = slot.lock().unwrap_or_else(|poisoned| {
-                // A job panicked here: what it left half-done is thrown away.
-                slot.clear_poison();
-                let mut worker = PoisonError::into_inner(poisoned);
-                *worker = Worker::default();
-                worker
-            });
+            let mut worker = self.worker(worker);
             worker.run(&job, &self.common)
         }));
         let result = result.unwrap_or(Err(JobError::Panicked));
@@ -287,14 +334,22 @@ impl Shared {
         finish(&job, waited, compute, result);
     }
 
-    fn load(&self, name: &str) -> Result<Arc<Package>, ModelError> {
-        if !is_model_name(name) {
-            return Err(ModelError::Unknown {
-                name: name.to_owned(),
-                loaded: self.registry.names(),
-            });
+    fn worker(&self, index: usize) -> MutexGuard<'_, Worker> {
+        let slot = &self.workers[index];
+        slot.lock().unwrap_or_else(|poisoned| {
+            // A job panicked here: what it left half-done is thrown away.
+            slot.clear_poison();
+            let mut worker = PoisonError::into_inner(poisoned);
+            *worker = Worker::default();
+            worker
+        })
+    }
+
+    /// Builds what a worker needs for a package, so that no client waits for it.
+    fn prepare(&self, worker: usize, package: &Arc<Package>) {
+        if let Err(error) = self.worker(worker).prepare(package, &self.common) {
+            log::error!("package {}: {error}", package.name());
         }
-        self.registry.load(&self.models_dir.join(name))
     }
 }
 

@@ -53,6 +53,17 @@ impl Worker {
         result
     }
 
+    /// Builds what the jobs of a package will need.
+    pub(super) fn prepare(
+        &mut self,
+        package: &Arc<Package>,
+        common: &Common,
+    ) -> Result<(), JobError> {
+        let station = self.station(package, common)?;
+        self.bench.push(station);
+        Ok(())
+    }
+
     fn run_at(
         &mut self,
         station: &mut Station,

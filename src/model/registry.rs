@@ -24,16 +24,21 @@ impl Registry {
         }
     }
 
+    /// Loads the package in `folder`, sharing this registry's cache of crops, and does not serve it yet.
+    ///
+    /// # Errors
+    /// As [`Package::load`].
+    pub fn read(&self, folder: &Path) -> Result<Arc<Package>, ModelError> {
+        let package = Package::load_sharing(folder, &self.limits, self.crops.clone())?;
+        Ok(Arc::new(package))
+    }
+
     /// Loads the package in `folder` and serves it under the folder's name, in place of one of that name.
     ///
     /// # Errors
     /// As [`Package::load`]; a package of that name that was loaded before stays.
     pub fn load(&self, folder: &Path) -> Result<Arc<Package>, ModelError> {
-        let package = Arc::new(Package::load_sharing(
-            folder,
-            &self.limits,
-            self.crops.clone(),
-        )?);
+        let package = self.read(folder)?;
         self.insert(package.clone());
         Ok(package)
     }
@@ -65,18 +70,18 @@ impl Registry {
     /// # Errors
     /// [`ModelError::Unknown`], which names the loaded ones. Never another package in its place.
     pub fn find(&self, name: &str) -> Result<Arc<Package>, ModelError> {
-        let found = self.read().get(name).cloned();
+        let found = self.served().get(name).cloned();
         found.ok_or_else(|| self.unknown(name))
     }
 
     /// Names of the loaded packages, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.read().keys().cloned().collect()
+        self.served().keys().cloned().collect()
     }
 
     /// The loaded packages, sorted by name.
     pub fn packages(&self) -> Vec<Arc<Package>> {
-        self.read().values().cloned().collect()
+        self.served().values().cloned().collect()
     }
 
     pub fn limits(&self) -> &LoadLimits {
@@ -108,7 +113,7 @@ impl Registry {
         Ok(folders)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Package>>> {
+    fn served(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Package>>> {
         self.packages.read().unwrap_or_else(PoisonError::into_inner)
     }
 

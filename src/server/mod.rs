@@ -9,7 +9,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::engine::{Engine, PoolError};
@@ -186,20 +185,8 @@ fn load(context: &Context, folders: &[std::path::PathBuf], stop: &Stop) -> Loade
             loaded.failed += left;
             break;
         }
-        let started = Instant::now();
         match context.engine.load_folder(folder) {
-            Ok(package) => {
-                let took = started.elapsed();
-                let cost = context.engine.measure(&package);
-                let cost = cost.map_or_else(|error| error.to_string(), |cost| format_ms(cost));
-                log::info!(
-                    "package {}: {} frames, loaded in {}, one frame costs {cost} on one core",
-                    package.name(),
-                    package.frame_count(),
-                    format_ms(took),
-                );
-                loaded.served.push(package.name().to_owned());
-            }
+            Ok(package) => loaded.served.push(package.name().to_owned()),
             Err(error) => {
                 log::error!("the package in {} is not served: {error}", folder.display());
                 loaded.failed += 1;
@@ -207,8 +194,4 @@ fn load(context: &Context, folders: &[std::path::PathBuf], stop: &Stop) -> Loade
         }
     }
     loaded
-}
-
-fn format_ms(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }

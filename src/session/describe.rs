@@ -119,6 +119,7 @@ fn stream_totals(context: &Context) -> StreamTotals {
         queue_age_ms: queued.p50_ms,
         compute_p50_ms: compute.p50_ms,
         compute_p99_ms: compute.p99_ms,
+        capacity: u64::from(context.engine.admission().worst_capacity()),
         ..StreamTotals::default()
     }
 }

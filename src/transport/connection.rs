@@ -128,22 +128,15 @@ impl Http<'_> {
                     Incoming::Nothing
                 });
             }
-            if self.shared.stop.is_given() && !started {
+            // A request that is not whole when the server stops is not begun.
+            if self.shared.stop.is_given() {
                 return Ok(Incoming::Nothing);
             }
-            // While the stop has been given already, it must not end the wait.
-            let limit = until([Some(deadline)], now);
-            if started {
-                wait([Interest::read(&self.stream)], limit)?;
-            } else {
-                wait(
-                    [
-                        Interest::read(&self.stream),
-                        Interest::read(&self.shared.stop),
-                    ],
-                    limit,
-                )?;
-            }
+            let interests = [
+                Interest::read(&self.stream),
+                Interest::read(&self.shared.stop),
+            ];
+            wait(interests, until([Some(deadline)], now))?;
             let mut chunk = [0; 2048];
             let room = chunk.len().min(
                 limits.max_head_bytes as usize + 1

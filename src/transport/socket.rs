@@ -169,8 +169,12 @@ impl Socket<'_> {
             self.deadlines(now)?;
             self.take_events(now);
             self.write()?;
-            let read = self.read()?;
+            let mut read = self.read()?;
             self.write()?;
+            if read == Read::Paused && !self.holds_back() {
+                // What it paused for was sent meanwhile.
+                read = Read::More;
+            }
             if self.closing.is_none()
                 && let Some(close) = self.outbox.closing()
                 && self.unflushed_since.is_none()
@@ -271,8 +275,7 @@ impl Socket<'_> {
 
     fn read(&mut self) -> Result<Read, End> {
         for _ in 0..READS_PER_TURN {
-            if self.closing.is_none() && (self.outbox.is_over() || self.outbox.closing().is_some())
-            {
+            if self.holds_back() {
                 return Ok(Read::Paused);
             }
             let message = match self.socket.read() {
@@ -301,6 +304,11 @@ impl Socket<'_> {
             }
         }
         Ok(Read::More)
+    }
+
+    /// Whether nothing is read for now: the client does not take what it is sent, or is said goodbye to.
+    fn holds_back(&self) -> bool {
+        self.closing.is_none() && (self.outbox.is_over() || self.outbox.closing().is_some())
     }
 
     /// Begins the closing handshake.

@@ -1,0 +1,213 @@
+//! How much this machine carries: what a frame of each package costs, measured at the start, and a
+//! budget of computing time that streams are admitted against.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::job::PictureKind;
+
+/// Share of the workers' time that streams may plan with. The rest is for single requests, for the
+/// threads of the connections, and for the cores being slower than when they were measured.
+const HEADROOM: f64 = 0.8;
+
+/// What one frame of a package costs on one core: median times of a frame whose encoder row is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The predicted square alone.
+    pub mouth: Duration,
+    /// The full frame.
+    pub full: Duration,
+}
+
+impl Cost {
+    /// The cost of one kind of picture.
+    pub fn of(&self, picture: PictureKind) -> Duration {
+        match picture {
+            PictureKind::Mouth => self.mouth,
+            PictureKind::Full => self.full,
+        }
+    }
+}
+
+/// The budget. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Admission(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Cores that streams may fill.
+    budget: f64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    costs: BTreeMap<String, Cost>,
+    /// Cores that the admitted streams fill.
+    used: f64,
+    active: u32,
+}
+
+/// A stream's share of the budget, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Admission,
+    load: f64,
+}
+
+/// The machine carries no further stream of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overloaded {
+    /// Streams that are open.
+    pub active: u32,
+    /// Streams that could be, if those to come were of the kind that was asked for.
+    pub capacity: u32,
+}
+
+impl Admission {
+    /// A budget for `workers` cores.
+    pub fn new(workers: usize) -> Admission {
+        Admission(Arc::new(Shared {
+            budget: workers as f64 * HEADROOM,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Notes what a package costs.
+    pub fn set_cost(&self, package: &str, cost: Cost) {
+        self.lock().costs.insert(package.to_owned(), cost);
+    }
+
+    /// What a package costs, if it was measured.
+    pub fn cost(&self, package: &str) -> Option<Cost> {
+        self.lock().costs.get(package).copied()
+    }
+
+    /// Admits a stream of `frame_rate` frames a second of `package`.
+    ///
+    /// # Errors
+    /// [`Overloaded`], with the honest numbers.
+    pub fn admit(
+        &self,
+        package: &str,
+        picture: PictureKind,
+        frame_rate: u32,
+    ) -> Result<Permit, Overloaded> {
+        let mut state = self.lock();
+        let load = state.load(package, picture, frame_rate);
+        if state.used + load > self.0.budget + 1e-9 {
+            return Err(Overloaded {
+                active: state.active,
+                capacity: self.room(&state, load),
+            });
+        }
+        state.used += load;
+        state.active += 1;
+        Ok(Permit {
+            admission: self.clone(),
+            load,
+        })
+    }
+
+    /// Streams of `package` that this machine carries, those of any kind that are open counted in.
+    pub fn capacity(&self, package: &str, picture: PictureKind, frame_rate: u32) -> u32 {
+        let state = self.lock();
+        self.room(&state, state.load(package, picture, frame_rate))
+    }
+
+    /// Streams of the most expensive package that this machine carries: what can be promised whatever
+    /// is asked for. 0 while nothing is measured.
+    pub fn worst_capacity(&self) -> u32 {
+        let state = self.lock();
+        let worst = state.costs.values().map(|cost| cost.mouth).max();
+        worst.map_or(0, |cost| {
+            (self.0.budget / (cost.as_secs_f64() * 25.0)) as u32
+        })
+    }
+
+    fn room(&self, state: &State, load: f64) -> u32 {
+        if load <= 0.0 {
+            return u32::MAX;
+        }
+        let more = ((self.0.budget - state.used).max(0.0) / load + 1e-9) as u32;
+        state.active.saturating_add(more)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Cores that a stream fills. A package that could not be measured counts as nothing: it will fail
+    /// by itself.
+    fn load(&self, package: &str, picture: PictureKind, frame_rate: u32) -> f64 {
+        let cost = self
+            .costs
+            .get(package)
+            .map_or(0.0, |cost| cost.of(picture).as_secs_f64());
+        cost * f64::from(frame_rate)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        state.active -= 1;
+        state.used = if state.active == 0 {
+            0.0
+        } else {
+            (state.used - self.load).max(0.0)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission() -> Admission {
+        let admission = Admission::new(2);
+        let ms = Duration::from_millis;
+        admission.set_cost(
+            "face",
+            Cost {
+                mouth: ms(10),
+                full: ms(20),
+            },
+        );
+        admission
+    }
+
+    #[test]
+    fn streams_are_admitted_until_the_budget_is_full() {
+        let admission = admission();
+        // 1.6 cores, a quarter of a core each.
+        assert_eq!(admission.capacity("face", PictureKind::Mouth, 25), 6);
+        assert_eq!(admission.worst_capacity(), 6);
+        let mut permits: Vec<Permit> = (0..6)
+            .map(|_| admission.admit("face", PictureKind::Mouth, 25).unwrap())
+            .collect();
+        let refused = admission.admit("face", PictureKind::Mouth, 25).unwrap_err();
+        assert_eq!(
+            refused,
+            Overloaded {
+                active: 6,
+                capacity: 6
+            }
+        );
+        permits.pop();
+        assert!(admission.admit("face", PictureKind::Full, 25).is_err());
+        assert!(admission.admit("face", PictureKind::Mouth, 25).is_ok());
+    }
+
+    #[test]
+    fn full_frames_and_rates_count() {
+        let admission = admission();
+        assert_eq!(admission.capacity("face", PictureKind::Full, 25), 3);
+        assert_eq!(admission.capacity("face", PictureKind::Mouth, 50), 3);
+        let _permit = admission.admit("face", PictureKind::Full, 50).unwrap();
+        assert_eq!(admission.capacity("face", PictureKind::Mouth, 25), 3);
+    }
+}
