@@ -113,7 +113,7 @@ impl Head {
     /// Whether this is a WebSocket handshake (right or not).
     pub fn is_upgrade(&self) -> bool {
         let websocket = |member: &&str| member.eq_ignore_ascii_case("websocket");
-        self.method == Method::Get && self.list("upgrade").iter().any(|m| websocket(&m))
+        self.method == Method::Get && self.list("upgrade").iter().any(websocket)
     }
 
     /// Whether the client keeps the connection for a further request.
