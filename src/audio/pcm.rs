@@ -19,7 +19,7 @@ pub struct Wav {
 /// [`AudioError::OddLength`] when a byte is left over.
 pub fn decode_pcm16(bytes: &[u8], out: &mut Vec<i16>) -> Result<(), AudioError> {
     out.clear();
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return Err(AudioError::OddLength { bytes: bytes.len() });
     }
     out.extend(

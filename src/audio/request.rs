@@ -120,7 +120,7 @@ impl RequestFrontEnd {
             Outside::Silence => (window.start, window.end),
             Outside::ZeroFeatures => {
                 let mut complete = window.clone().filter(|row| sound.is_complete(&reach(*row)));
-                match (complete.next(), complete.last()) {
+                match (complete.next(), complete.next_back()) {
                     (Some(low), last) => (low, last.unwrap_or(low) + 1),
                     (None, _) if samples.is_empty() => (0, 0),
                     (None, _) => {
