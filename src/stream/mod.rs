@@ -18,6 +18,7 @@
 //! - Whatever the client sends, the memory held is bounded by [`StreamConfig`].
 
 mod clock;
+mod epochs;
 mod figures;
 mod hearing;
 mod machine;
