@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod model;
 pub mod observe;
 pub mod protocol;
+pub mod render;
 pub mod server;
 pub mod session;
 pub mod stream;

@@ -17,13 +17,13 @@ fn load(name: &str) -> Package {
 }
 
 /// A copy of a package that a test may damage.
-struct Copy {
+pub struct Copy {
     _outer: tempfile::TempDir,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Copy {
-    fn of(name: &str) -> Copy {
+    pub fn of(name: &str) -> Copy {
         let outer = tempfile::tempdir().unwrap();
         let folder = outer.path().join(name);
         fs::create_dir(&folder).unwrap();
@@ -37,7 +37,7 @@ impl Copy {
         }
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Value)) -> &Copy {
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) -> &Copy {
         let file = self.folder.join("manifest.json");
         let mut manifest = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         change(&mut manifest);
@@ -46,7 +46,7 @@ impl Copy {
     }
 
     /// Replaces a file and states its new size and checksum.
-    fn replace(&self, name: &str, content: &[u8]) -> &Copy {
+    pub fn replace(&self, name: &str, content: &[u8]) -> &Copy {
         fs::write(self.folder.join(name), content).unwrap();
         let sha256: String = Sha256::digest(content)
             .iter()

@@ -1,15 +1,22 @@
 //! The command line: serving, which is the default, and the commands besides.
 
 mod bench;
+mod check;
+mod features;
 mod infer;
 mod inspect;
+mod offline;
+mod render;
 mod serve;
 
 use clap::{Parser, Subcommand};
 
 pub use bench::Bench;
+pub use check::Check;
+pub use features::Features;
 pub use infer::Infer;
 pub use inspect::Inspect;
+pub use render::Render;
 pub use serve::Serve;
 
 /// Why a command failed, in words for the person who gave it.
@@ -31,9 +38,12 @@ pub struct Cli {
 enum Command {
     /// Serve the packages of the models folder (the default)
     Serve(Box<Serve>),
+    Render(Render),
+    Features(Features),
     Infer(Infer),
     Bench(Bench),
     Inspect(Inspect),
+    Check(Check),
 }
 
 impl Cli {
@@ -48,6 +58,9 @@ impl Cli {
             Some(Command::Infer(infer)) => infer.run(),
             Some(Command::Bench(bench)) => bench.run(),
             Some(Command::Inspect(inspect)) => inspect.run(),
+            Some(Command::Render(render)) => render.run(),
+            Some(Command::Features(features)) => features.run(),
+            Some(Command::Check(check)) => check.run(),
         }
     }
 }

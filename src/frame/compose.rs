@@ -91,10 +91,9 @@ impl Composer {
             let line = &mut full.data[(y * full.width + left) * 3..(y * full.width + right) * 3];
             for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
                 let alpha = self.alpha[x] * alpha_y;
-                for c in 0..3 {
-                    let under = f32::from(pixel[c]) * (1.0 / 255.0);
-                    pixel[c] =
-                        to_byte(under + alpha * (self.row[c * width + x].clamp(0.0, 1.0) - under));
+                for (value, drawn) in pixel.iter_mut().zip(self.row[x..].iter().step_by(width)) {
+                    let under = f32::from(*value) * (1.0 / 255.0);
+                    *value = to_byte(under + alpha * (drawn.clamp(0.0, 1.0) - under));
                 }
             }
         }

@@ -102,8 +102,8 @@ pub fn cut_crop(full: &BgrImage, bounds: [f32; 4], size: usize) -> Result<Crop, 
         for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
             let (first, weights) = columns.sample(x);
             for (weight, from) in weights.iter().zip(source[first * 3..].chunks_exact(3)) {
-                for c in 0..3 {
-                    pixel[c] += weight * f32::from(from[c]);
+                for (sum, value) in pixel.iter_mut().zip(from) {
+                    *sum += weight * f32::from(*value);
                 }
             }
         }
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn halving_takes_means() {
-        let full = BgrImage::from_data(4, 2, vec![0, 0, 0, 20, 40, 60, 1, 1, 1, 1, 1, 1].repeat(2))
-            .unwrap();
+        let row = [0, 0, 0, 20, 40, 60, 1, 1, 1, 1, 1, 1];
+        let full = BgrImage::from_data(4, 2, row.repeat(2)).unwrap();
         let crop = cut_crop(&full, [0.0, 0.0, 2.0, 2.0], 1).unwrap();
         assert_eq!(crop.bgr, [10, 20, 30]);
     }

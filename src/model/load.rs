@@ -44,7 +44,7 @@ impl Loader<'_> {
         let (unet, unet_tensors) = self.unet()?;
         let (encoder, encoder_window) = self.encoders()?;
         let golden = self.golden(frames.len())?;
-        for name in manifest.files.keys().filter(|name| !self.is_used(name)) {
+        if let Some(name) = manifest.files.keys().find(|name| !self.is_used(name)) {
             return self.wrong(
                 &format!("files.{name}"),
                 "names a file that the manifest does not use",

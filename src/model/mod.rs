@@ -14,6 +14,7 @@ mod network;
 mod npy;
 mod package;
 mod registry;
+mod sandbox;
 
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
@@ -28,3 +29,4 @@ pub use network::{Network, NetworkState, TensorSpec};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;
+pub use sandbox::{CheckLimits, check_in_child, confine_this_process};

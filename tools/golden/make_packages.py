@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the small packages of tests/data/packages, with golden outputs computed by onnxruntime.
+"""Makes the small packages of tests/data/packages, with golden outputs computed by onnxruntime, and a hostile network.
 
 The networks have the layers of the real ones (strided and depthwise convolutions, a bilinear upsample, a
 concatenated skip, a sigmoid) with random weights, and the three ways in which a package gets its audio:
@@ -201,6 +201,19 @@ def package(folder, seed, family, title, audio, audio_shape, features):
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+def hostile(file):
+    """A network of some hundred bytes that asks for a constant of 8 GiB: it must cost the server nothing."""
+    g = Graph(0)
+    index = lambda *values: g.weight(np.array(values, np.int64))
+    huge = g.add("ConstantOfShape", [index(1, 2, 1 << 15, 1 << 15)])
+    huge = g.add("ReduceMax", [huge], axes=[1, 2, 3], keepdims=1)
+    audio = g.add("ReduceMax", ["audio"], axes=[1, 2, 3], keepdims=1)
+    picture = g.add("Slice", ["input", index(0), index(3), index(1)])
+    g.add("Add", [g.add("Add", [picture, huge]), audio], "output")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    g.save([("input", [1, 6, INNER, INNER]), ("audio", [1, 10, 1, 1])], [("output", [1, 3, INNER, INNER])], file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
@@ -215,6 +228,7 @@ def main():
     package(out / "tiny_own", 300, "ultralight", "Tiny face with its own features only", {
         "kind": "features", "first_row": -4, "rows": 8, "edge_rows": 0, "outside": "zero_features"},
         [1, 4, 4, 4], 12)
+    hostile(out.parent / "networks" / "huge_constant.onnx")
 
 
 if __name__ == "__main__":

@@ -299,7 +299,7 @@ impl Check<'_> {
         let first_row = self.within("audio.first_row", raw.first_row, -64, 64)?;
         let edge_rows = self.within("audio.edge_rows", raw.edge_rows, 0, 8)?;
         let values: usize = unet.audio_shape.iter().product();
-        if values % rows != 0 {
+        if !values.is_multiple_of(rows) {
             return self.wrong(
                 "audio.rows",
                 format!("the {values} values of unet.audio_shape are no {rows} equal rows"),
