@@ -1,0 +1,105 @@
+//! What decoding a request and encoding a reply cost, in every protocol, with an image and audio of real size.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lipsyncd::protocol::stream::StreamFrame;
+use lipsyncd::protocol::{
+    Decoder, FrameReply, InferenceRequest, Protocol, Reply, RequestId, encode_request,
+};
+
+/// 640 ms at 24 kHz.
+const AUDIO_BYTES: usize = 30_720;
+/// A 160×160 prediction at quality 90 is 6 to 9 KB, one of 320×320 20 to 30 KB.
+const IMAGE_BYTES: usize = 24_000;
+
+fn noise(length: usize) -> Bytes {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn frame_reply() -> FrameReply {
+    FrameReply {
+        request_id: RequestId::Serial(1234),
+        model_name: "default_model".into(),
+        frame_id: 7,
+        avatar_frame: 7,
+        bounds: [231.5, 340.25, 489.5, 598.25],
+        image_size: (320, 320),
+        jpeg: noise(IMAGE_BYTES),
+        processing_us: 21_300,
+        own_audio: false,
+    }
+}
+
+fn stream_frame() -> StreamFrame {
+    StreamFrame {
+        stream: 1,
+        flags: 0,
+        epoch: 2,
+        sequence: 3,
+        avatar_frame: 9,
+        sample: 2880,
+        sample_rate_hz: 24_000,
+        compute_us: 17_500,
+        bounds: [231.5, 340.25, 489.5, 598.25],
+        jpeg: noise(IMAGE_BYTES),
+    }
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode a reply");
+    group.throughput(Throughput::Bytes(IMAGE_BYTES as u64));
+    let mut out = Vec::new();
+    for (name, reply, protocol) in [
+        ("binary", Reply::Frame(frame_reply()), Protocol::Binary),
+        ("protobuf", Reply::Frame(frame_reply()), Protocol::Protobuf),
+        ("json", Reply::Frame(frame_reply()), Protocol::Json),
+        ("stream", Reply::StreamFrame(stream_frame()), Protocol::Stream),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                black_box(&reply).encode(protocol, &mut out)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn decode(criterion: &mut Criterion) {
+    let decoder = Decoder::default();
+    let request = InferenceRequest {
+        model_name: "default_model".into(),
+        frame_id: 7,
+        audio: Some(noise(AUDIO_BYTES)),
+        sample_rate_hz: None,
+        request_id: None,
+    };
+    let mut binary = Vec::new();
+    encode_request(&request, &mut binary);
+    let binary = Bytes::from(binary);
+    let json = {
+        use base64::Engine;
+        let audio = base64::engine::general_purpose::STANDARD.encode(noise(AUDIO_BYTES));
+        format!(r#"{{"model_name":"default_model","frame_id":7,"audio_override":"{audio}"}}"#)
+    };
+
+    let mut group = criterion.benchmark_group("decode a request");
+    group.throughput(Throughput::Bytes(AUDIO_BYTES as u64));
+    group.bench_function("binary", |bencher| {
+        bencher.iter(|| decoder.binary(Protocol::Binary, black_box(binary.clone())));
+    });
+    group.bench_function("json", |bencher| {
+        bencher.iter(|| decoder.text(Protocol::Binary, black_box(&json)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, encode, decode);
+criterion_main!(benches);
