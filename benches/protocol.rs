@@ -60,7 +60,11 @@ fn encode(criterion: &mut Criterion) {
         ("binary", Reply::Frame(frame_reply()), Protocol::Binary),
         ("protobuf", Reply::Frame(frame_reply()), Protocol::Protobuf),
         ("json", Reply::Frame(frame_reply()), Protocol::Json),
-        ("stream", Reply::StreamFrame(stream_frame()), Protocol::Stream),
+        (
+            "stream",
+            Reply::StreamFrame(stream_frame()),
+            Protocol::Stream,
+        ),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -216,7 +216,7 @@ pub struct ControlReply {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ControlBody {
-    Stats(StatsSnapshot),
+    Stats(Box<StatsSnapshot>),
     ProtocolInfo(ProtocolInfo),
     Configured(Configured),
     ModelList(ModelList),

@@ -82,7 +82,7 @@ impl AudioChunk {
         let epoch = reader.u32("epoch").map_err(told)?;
         let first_sample = reader.u64("first_sample").map_err(told)?;
         let pcm = reader.rest();
-        if pcm.len() % 2 != 0 {
+        if !pcm.len().is_multiple_of(2) {
             return Err(told(Fault::OddPcm {
                 field: "audio",
                 bytes: pcm.len(),

@@ -46,7 +46,7 @@ impl Conversation {
                     Some(false) => self.next_stats = None,
                     None => {}
                 }
-                ControlBody::Stats(stats_snapshot(&self.context))
+                ControlBody::Stats(Box::new(stats_snapshot(&self.context)))
             }
             Control::SwitchToBinary => ControlBody::ProtocolInfo(self.protocol_info()),
             Control::Configure { sample_rate_hz } => {

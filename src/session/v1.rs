@@ -393,7 +393,7 @@ impl Session for Conversation {
             self.next_stats = Some((at + period).max(now));
             let reply = ControlReply {
                 request_id: None,
-                body: ControlBody::Stats(stats_snapshot(&self.context)),
+                body: ControlBody::Stats(Box::new(stats_snapshot(&self.context))),
             };
             self.send(&Reply::Control(reply), Protocol::Json, out);
         }
