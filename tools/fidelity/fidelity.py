@@ -84,16 +84,25 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
         print(f"{clip['name']}: r {measures.correlation(seen[clip['name']]['height'], seen[clip['name']]['true_height']):.3f}", flush=True)
 
     everything = list(seen.values())
-    x, y, w, h = measures.range_of_motion(
+    lips = measures.lips_box(np.concatenate([s["true"]["inside"] for s in everything]))
+    moving = measures.moving_box(
         np.concatenate([s["true"]["bgr"] for s in everything]), np.concatenate([s["still"] for s in everything])
     )
 
-    def mouth(p):
-        return p[:, y : y + h, x : x + w]
+    def within(rectangle, items, *path):
+        x, y, w, h = rectangle
+        out = []
+        for item in items:
+            value = item
+            for key in path:
+                value = value[key]
+            out.append(value[:, y : y + h, x : x + w])
+        return np.concatenate(out)
 
     def figures(items: list) -> dict:
-        made, true = (np.concatenate([mouth(i) for i in side]) for side in zip(*((s["made"], s["true"]["bgr"]) for s in items)))
-        given = np.concatenate([mouth(s["given"]) for s in items])
+        made, true = within(lips, items, "made"), within(lips, items, "true", "bgr")
+        speaking = np.concatenate([~in_viseme(s["clip"], len(s["height"]), "sil") for s in items])
+        wide_made, wide_true = within(moving, items, "made"), within(moving, items, "true", "bgr")
         heights, true_heights = [s["height"] for s in items], [s["true_height"] for s in items]
         offset, r_there = measures.best_offset(heights, true_heights)
         bilabial, shown, rendered = [], [], []
@@ -102,7 +111,6 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
             bilabial.append(frames.sum())
             shown.append((s["height"][frames] < TOUCH).sum())
             rendered.append((s["eye_height"][frames] < TOUCH).sum())
-        total, mean = measures.psnr(made, true)
         return {
             "seconds": len(made) / measures.RATE,
             "opening_r": measures.correlation(np.concatenate(heights), np.concatenate(true_heights)),
@@ -111,10 +119,15 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
             ),
             "offset_ms": offset,
             "r_at_offset": r_there,
-            "psnr_db": total,
-            "psnr_frame_mean_db": mean,
-            "psnr_given_true_units_db": measures.psnr(given, true)[0],
-            "ssim": measures.ssim(made, true),
+            "lips_psnr_mean_db": measures.psnr(made, true)[1],
+            "lips_psnr_mean_speaking_db": measures.psnr(made[speaking], true[speaking])[1],
+            "lips_psnr_pooled_db": measures.psnr(made, true)[0],
+            "lips_psnr_pooled_given_true_units_db": measures.psnr(within(lips, items, "given"), true)[0],
+            "lips_ssim": measures.ssim(made, true),
+            "moving_psnr_mean_db": measures.psnr(wide_made, wide_true)[1],
+            "moving_psnr_mean_speaking_db": measures.psnr(wide_made[speaking], wide_true[speaking])[1],
+            "moving_psnr_pooled_db": measures.psnr(wide_made, wide_true)[0],
+            "moving_ssim": measures.ssim(wide_made, wide_true),
             "bilabial_frames": int(sum(bilabial)),
             "closure": float(sum(shown) / max(1, sum(bilabial))),
             "closure_of_renders": float(sum(rendered) / max(1, sum(bilabial))),
@@ -124,7 +137,8 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
     for s in everything:
         by_voice.setdefault(f"{s['clip']['voice']} ({s['clip']['treatment']})", []).append(s)
     result = {
-        "mouth_rectangle": [x, y, w, h],
+        "lips_rectangle": lips,
+        "moving_rectangle": moving,
         "picture_size": package.size,
         "eye_on_renders_r": measures.correlation(
             np.concatenate([s["eye_height"] for s in everything]), np.concatenate([s["true_height"] for s in everything])
@@ -138,13 +152,12 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
             measures.seam(np.concatenate([s["made"] for s in everything]), np.concatenate([s["still"] for s in everything])),
         )
     )
-    result["flicker_outside_grey"] = flicker(package, everything, (x, y, w, h))
+    result["flicker_outside_grey"] = flicker(package, everything[0])
     return result, seen
 
 
-def flicker(package: Package, items: list, rectangle) -> float:
+def flicker(package: Package, item: dict) -> float:
     """Mean change from frame to frame outside the mouth, speaking, on one idle frame held still."""
-    item = items[0]
     made = package.pictures(item["units"], np.zeros(len(item["made"]), int))
     # The chin goes with the jaw: where the true renders themselves move does not count.
     moved = (np.abs(measures.grey(item["true"]["bgr"]) - measures.grey(item["still"])) > 2).any(0)
