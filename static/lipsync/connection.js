@@ -77,6 +77,16 @@ export class Connection extends EventTarget {
     this.connect();
   }
 
+  /** Does without a wire that turned out not to work, and connects anew. */
+  avoid(wire) {
+    const without = this.offers.map((offer) => offer.filter((name) => name !== SUBPROTOCOL[wire]));
+    this.offers = without.filter((offer, at) => offer.length > 0 || at === without.length - 1);
+    this.offer = 0;
+    if (this.state === "closed") return;
+    this.drop();
+    this.connect();
+  }
+
   open() {
     if (this.state !== "closed") return;
     this.connect();

@@ -106,6 +106,7 @@ export class Face extends EventTarget {
       lookAheadMs: metadata.look_ahead_ms,
     });
     this.session.addEventListener("frame", (event) => this.arrived(event.detail));
+    this.session.addEventListener("unsupported", () => this.connection.avoid("stream"));
     this.session.addEventListener("dropped", ({ detail }) => this.meter.count("serverDropped", detail.count ?? 1));
     this.session.addEventListener("problem", ({ detail }) =>
       this.emit("status", { text: detail.text, tone: "bad", code: detail.code }),
@@ -144,7 +145,9 @@ export class Face extends EventTarget {
     this.meter.record("latencyMs", frame.latencyMs);
     if (frame.image) this.meter.record("computeMs", frame.computeMs);
     const outcome = this.timeline.insert(frame);
-    if (outcome !== "kept") this.meter.count("late");
+    if (outcome === "kept") return;
+    this.meter.count("late");
+    this.onReady?.(frame); // a delay that is too short is learnt from frames that come too late
   }
 
   discard(frame) {

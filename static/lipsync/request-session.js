@@ -120,7 +120,11 @@ export class RequestSession extends EventTarget {
     if (this.next < firstUseful) {
       // Fallen behind: a frame asked for now comes a reply's time later, so only that one is of use.
       const arrival = position + (this.replyMs / 1000) * WIRE_RATE;
-      this.next = Math.ceil(arrival / this.samplesPerFrame / stride) * stride;
+      const wanted = Math.ceil(arrival / this.samplesPerFrame / stride) * stride;
+      // Live, the newest frame that can be computed is asked for even if it comes too late: from
+      // late frames a player learns that its delay is too short.
+      const newest = this.audio.ended ? wanted : Math.floor((this.audio.end - this.lookAhead) / this.samplesPerFrame);
+      this.next = Math.max(this.next, Math.min(wanted, newest));
     }
     while (this.inFlight.size < MAX_IN_FLIGHT && this.connection.writable) {
       const index = this.again.length > 0 ? this.again.shift() : this.next;

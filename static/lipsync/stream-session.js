@@ -21,11 +21,18 @@ const DELIVERY_MS = 60;
 const KEPT_MARKS = 200;
 
 /** Codes after which opening again cannot help. */
-const FATAL = new Set(["unknown_model", "not_loaded", "unsupported", "bad_value", "bad_field"]);
+const FATAL = new Set(["unknown_model", "bad_value", "bad_field"]);
+/** Codes that say: this server, or this package, has no stream mode. */
+const NO_STREAMS = new Set(["unsupported", "unknown_type", "wrong_mode", "protocol_disabled"]);
+/** An `open` that is not answered by then counts as refused, in ms. */
+const OPEN_WAIT_MS = 4000;
 /** How long to wait before asking a busy server again, in ms. */
 const BUSY_WAIT_MS = 2000;
 
-/** Events: `frame` (detail: a TimedFrame with image, bounds, …), `problem` ({text, code}), `dropped`. */
+/**
+ * Events: `frame` (detail: a TimedFrame with image, bounds, …), `problem` ({text, code}), `dropped`,
+ * `unsupported` (stream mode does not work here; requests may).
+ */
 export class StreamSession extends EventTarget {
   constructor(connection, { model, frameRate = 25, lookAheadMs = 320, now = () => performance.now() }) {
     super();
@@ -81,6 +88,7 @@ export class StreamSession extends EventTarget {
       max_delay_ms: this.maxDelayMs,
       ...(this.token ? { token: this.token } : {}),
     });
+    this.timer = setTimeout(() => this.dispatchEvent(new CustomEvent("unsupported")), OPEN_WAIT_MS);
   }
 
   /** As RequestSession.begin. */
@@ -163,6 +171,7 @@ export class StreamSession extends EventTarget {
 
   control(message) {
     if (message.stream !== undefined && message.stream !== STREAM) return;
+    if (["opened", "busy", "error"].includes(message.type)) clearTimeout(this.timer);
     if (message.type === "opened") {
       this.opened = message;
       this.token = message.token;
@@ -192,6 +201,7 @@ export class StreamSession extends EventTarget {
     }
     // Audio that crossed with the stream's closing; the closing is dealt with by itself.
     if (message.code === "unknown_stream" || message.code === "shutting_down") return undefined;
+    if (!this.opened && NO_STREAMS.has(message.code)) return this.dispatchEvent(new CustomEvent("unsupported"));
     if (FATAL.has(message.code)) this.active = false;
     return this.problem(message.error ?? "the server refused", message.code ?? "refused");
   }

@@ -13,7 +13,8 @@ export async function measure({ url, model }) {
 
 function fetchFrames({ url, model }) {
   return new Promise((resolve, reject) => {
-    const connection = new Connection({ url });
+    // Request mode: binary where the server has it, else JSON.
+    const connection = new Connection({ url, mode: "timed" });
     const frames = [];
     const finish = (settle, value) => {
       clearTimeout(timer);
@@ -21,9 +22,7 @@ function fetchFrames({ url, model }) {
       settle(value);
     };
     const timer = setTimeout(() => finish(reject, new Error("the server sent no frames in time")), WAIT_MS);
-    connection.addEventListener("open", ({ detail }) => {
-      // Stream mode carries no requests; JSON is understood on every connection.
-      const wire = detail.wire === "stream" ? "json" : detail.wire;
+    connection.addEventListener("open", ({ detail: { wire } }) => {
       const ask = () => connection.send(encodeFor(wire, { model, frameId: frames.length }));
       connection.addEventListener("message", ({ detail: { data } }) => {
         let reply;

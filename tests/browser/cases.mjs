@@ -1,4 +1,4 @@
-// What the page must do, one case each. A case gets {browser, browserName, binary, limits, out} and
+// What the page must do, one case each. A case gets {browser, browserName, command, limits, out} and
 // returns its figures in words, or throws.
 
 import assert from "node:assert/strict";
@@ -33,8 +33,8 @@ async function speak(page) {
 }
 
 /** Runs `body` with a server and one page on it. Complaints of the page are a failure. */
-async function onPage({ browser, binary }, body, { options = [], viewport, expected = () => false } = {}) {
-  const server = await Server.start(binary, options);
+async function onPage({ browser, command }, body, { options = [], viewport, expected = () => false } = {}) {
+  const server = await Server.start(command, options);
   try {
     const opened = await openPage(browser, server.url, viewport);
     await loaded(opened.page);
@@ -230,6 +230,7 @@ async function comparison(world) {
   return onPage(world, async (page) => {
     await page.click("#compare");
     await until("the measurement", () => page.$eval("#compare-note", (note) => /Twelve|Could not/.test(note.textContent)), 60_000);
+    assert.match(await page.$eval("#compare-note", (note) => note.textContent), /Twelve/);
     const rows = await page.$$eval("#compare-rows tr", (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
     const bytes = Object.fromEntries(rows.map(([name, size]) => [name, Number(size.replaceAll(",", ""))]));
     assert.ok(bytes.Binary <= 0.8 * bytes.JSON, `binary ${bytes.Binary} bytes, JSON ${bytes.JSON}`);

@@ -36,21 +36,21 @@ function freePort() {
 }
 
 export class Server {
-  /** @param {string} binary  @param {string[]} options e.g. ["--protocols", "json"] */
-  static async start(binary, options = [], port = undefined) {
-    const server = new Server(binary, options, port ?? (await freePort()));
+  /** @param {string[]} command the binary and its options  @param {string[]} options more of them */
+  static async start(command, options = []) {
+    const server = new Server([...command, ...options], await freePort());
     await server.spawn();
     return server;
   }
 
-  constructor(binary, options, port) {
-    Object.assign(this, { binary, options, port, url: `http://127.0.0.1:${port}` });
+  constructor(command, port) {
+    Object.assign(this, { command, port, url: `http://127.0.0.1:${port}` });
   }
 
   /** Resolves when every package is loaded. */
   async spawn() {
     this.log = "";
-    this.child = spawn(this.binary, ["--port", String(this.port), ...this.options], { cwd: ROOT });
+    this.child = spawn(this.command[0], [...this.command.slice(1), "--port", String(this.port)], { cwd: ROOT });
     this.gone = new Promise((resolve) => this.child.once("exit", resolve));
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));

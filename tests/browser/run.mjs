@@ -1,7 +1,8 @@
 // The page in a real browser against a real lipsyncd.
 //
-//   node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--lenient] [--soak MINUTES]
+//   node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--models DIR] [--lenient] [--soak MINUTES]
 //
+// --only runs the cases whose names contain WORD; --models serves other packages than models/.
 // --lenient widens the figures of time, for a machine that is busy with other work. --soak speaks for
 // so long instead and compares the memory in use after one minute with that at the end.
 // Screenshots go to tests/browser/out. Ends with "N passed, M failed"; exits 1 when one failed.
@@ -18,12 +19,13 @@ const { values, positionals } = parseArgs({
   options: {
     browser: { type: "string", default: "chromium" },
     only: { type: "string", default: "" },
+    models: { type: "string", default: "models" },
     lenient: { type: "boolean", default: false },
     soak: { type: "string" },
   },
 });
 if (positionals.length !== 1 || !["chromium", "firefox"].includes(values.browser)) {
-  console.error("usage: node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--lenient] [--soak MINUTES]");
+  console.error("usage: node run.mjs LIPSYNCD [--browser chromium|firefox] [--only WORD] [--models DIR] [--lenient] [--soak MINUTES]");
   process.exit(2);
 }
 
@@ -32,7 +34,8 @@ mkdirSync(out, { recursive: true });
 const limits = values.lenient
   ? { shown: 0.6, offsetMs: 160, restartMs: 10_000, liveShown: 0.4 }
   : { shown: 0.97, offsetMs: 40, restartMs: 3000, liveShown: 0.9 };
-const world = { binary: path.resolve(positionals[0]), browserName: values.browser, limits, out };
+const command = [path.resolve(positionals[0]), "--models", path.resolve(values.models)];
+const world = { command, browserName: values.browser, limits, out };
 const chosen = values.soak
   ? [{ name: "soak", run: (world) => soak(world, Number(values.soak)) }]
   : cases.filter(({ name, browsers }) => name.includes(values.only) && (!browsers || browsers.includes(values.browser)));
@@ -41,8 +44,11 @@ let passed = 0;
 let failed = 0;
 for (const { name, run } of chosen) {
   const started = Date.now();
-  const { browser, close } = await launch(values.browser);
+  let close = async () => undefined;
   try {
+    const launched = await launch(values.browser);
+    close = launched.close;
+    const { browser } = launched;
     const figures = await run({ ...world, browser });
     passed++;
     console.log(`ok   ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)${figures ? `: ${figures}` : ""}`);

@@ -13,8 +13,8 @@ async function heapBytes(page) {
   return usedSize + embedderHeapUsedSize + backingStorageSize;
 }
 
-export async function soak({ binary, browser }, minutes) {
-  const server = await Server.start(binary);
+export async function soak({ command, browser }, minutes) {
+  const server = await Server.start(command);
   try {
     const { page } = await openPage(browser, server.url);
     await until("a face", () => page.evaluate(() => document.querySelector(".face.loaded") !== null));

@@ -402,6 +402,17 @@ test("stream mode: a broken stream goes on from what is heard, in a new epoch", 
   assert.equal("token" in parsed(connection.take())[0], false);
 });
 
+test("stream mode: a server without it is told apart from one that is busy", () => {
+  const connection = new FakeConnection("stream");
+  const session = new StreamSession(connection, { model: "face", now: () => 0 });
+  const heard = [];
+  for (const type of ["unsupported", "problem"]) session.addEventListener(type, () => heard.push(type));
+  connection.deliver(JSON.stringify({ type: "busy", stream: 1, success: false, code: "busy", error: "full", capacity: 2, active: 2 }));
+  connection.deliver(JSON.stringify({ type: "error", success: false, code: "unsupported", error: "no streams" }));
+  assert.deepEqual(heard, ["problem", "unsupported"]);
+  session.close();
+});
+
 // --- the connection over a fake WebSocket ------------------------------------------------------
 
 class FakeSocket {
