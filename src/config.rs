@@ -138,6 +138,20 @@ limits! {
         "How long the stream of a broken connection is kept for its client";
     max_resumable: 64, 0 => 4096, "streams",
         "Streams kept for clients whose connection broke";
+    max_credits: 1000, 1 => 100000, "frames",
+        "Credits that a stream may save up: what it may be sent ahead of time";
+    max_held_frames: 50, 2 => 1000, "frames",
+        "Frames of a stream that wait for credit before the oldest makes room";
+    max_ahead_ms: 60000, 1000 => 600000, "ms",
+        "Audio of a stream that waits for its frames (48 KB a second at 24 kHz)";
+    max_gap_ms: 1000, 0 => 10000, "ms",
+        "Longest hole in a stream's audio that is filled with silence";
+    max_delay_ms: 1000, 0 => 60000, "ms",
+        "How long after its instant a stream's frame is still of use, where the client does not say";
+    max_utterances: 16, 1 => 1000, "epochs",
+        "Epochs of a stream that wait for the one before them";
+    stream_idle_ms: 300000, 1000 => 86400000, "ms",
+        "How long a stream stays open though its client sends nothing for it";
     stats_ms: 5000, 100 => 600000, "ms",
         "Time between two statistics messages to a client that asked for them";
 }

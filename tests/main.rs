@@ -3,6 +3,7 @@
 mod commands;
 mod http;
 mod packages;
+mod stream;
 mod support;
 mod tidy;
 mod v1;

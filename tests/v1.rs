@@ -22,13 +22,13 @@ use tungstenite::Message;
 use crate::support::{PATIENCE, app, config, eventually, next, next_json, websocket};
 
 /// A whole server without a network.
-struct Memory {
-    context: Arc<Context>,
+pub struct Memory {
+    pub context: Arc<Context>,
     site: Site,
 }
 
 impl Memory {
-    fn new(config: &Config) -> Memory {
+    pub fn new(config: &Config) -> Memory {
         let engine = Engine::start(config, Arc::new(Stats::default())).unwrap();
         for folder in Registry::folders(&config.models_dir).unwrap() {
             engine.load_folder(&folder).unwrap();
@@ -39,7 +39,7 @@ impl Memory {
         Memory { context, site }
     }
 
-    fn connect(&self, subprotocol: &'static str) -> MemoryConnection {
+    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection {
         let subprotocol = Some(subprotocol).filter(|name| !name.is_empty());
         let limits = &self.context.limits;
         MemoryConnection::open(&self.site, subprotocol, ConnectionId(1), limits).unwrap()
@@ -52,7 +52,7 @@ impl Drop for Memory {
     }
 }
 
-fn binary_request(model: &str, frame_id: u32, audio: &[u8]) -> Vec<u8> {
+pub fn binary_request(model: &str, frame_id: u32, audio: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend((model.len() as u32).to_le_bytes());
     message.extend(model.as_bytes());
@@ -63,7 +63,7 @@ fn binary_request(model: &str, frame_id: u32, audio: &[u8]) -> Vec<u8> {
 }
 
 /// The fields of a binary reply: success, frame, image or error, bounds.
-fn binary_reply(bytes: &[u8], timed: bool) -> (bool, u32, Vec<u8>, Vec<f32>) {
+pub fn binary_reply(bytes: &[u8], timed: bool) -> (bool, u32, Vec<u8>, Vec<f32>) {
     let skip = if timed { 4 } else { 0 };
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let length = u32_at(5 + skip) as usize;

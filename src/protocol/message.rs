@@ -285,7 +285,7 @@ pub struct StreamTotals {
     pub queue_age_ms: f64,
     pub compute_p50_ms: f64,
     pub compute_p99_ms: f64,
-    /// How late the latest frame of each stream was ready, the worst of all open streams.
+    /// How long after its instant and the look-ahead the latest frame of any stream was ready; negative: ahead of time.
     pub lag_ms: f64,
 }
 

@@ -5,6 +5,8 @@
 mod batch;
 mod control;
 mod describe;
+mod resumable;
+mod streams;
 mod v1;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::observe::Stats;
 use crate::protocol::{self, Code, Decoder, ErrorReply};
 
 pub use describe::{metadata, model_list, stats_snapshot};
+pub use resumable::Resumable;
 pub use v1::Conversation;
 
 /// What all sessions of a server share.
@@ -33,6 +36,8 @@ pub struct Context {
     pub limits: Limits,
     /// JPEG quality where a client does not say.
     pub jpeg_quality: u8,
+    /// Streams by their tokens.
+    pub resumable: Resumable,
     ready: AtomicBool,
 }
 
@@ -55,8 +60,9 @@ impl Context {
                 },
             },
             allow_load: config.allow_load,
-            limits,
             jpeg_quality: config.jpeg_quality,
+            resumable: Resumable::new(limits.resume(), limits.max_resumable as usize),
+            limits,
             ready: AtomicBool::new(false),
         }
     }
@@ -73,7 +79,7 @@ impl Context {
 
     /// Events that may wait for one session: a result for each frame that it may have in the engine.
     pub fn mailbox_capacity(&self) -> usize {
-        self.limits.max_in_flight as usize * batch::FRAMES_AT_A_TIME
+        self.limits.max_in_flight as usize * batch::FRAMES_AT_A_TIME + self.max_stream_jobs()
     }
 
     /// The package of that name, or the error that tells a client which there are.

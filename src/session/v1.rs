@@ -12,6 +12,7 @@ use crate::engine::{
 };
 use crate::model::Package;
 use crate::observe::Asked;
+use crate::protocol::stream::CloseReason;
 use crate::protocol::{
     ClientMessage, Code, ControlBody, ControlReply, DEFAULT_SAMPLE_RATE_HZ, ErrorReply, Fault,
     FrameReply, InferenceRequest, ModelLoaded, Opcode, Protocol, ProtocolError, Reply, RequestId,
@@ -20,6 +21,7 @@ use crate::protocol::{
 use crate::transport::{Incoming, Outbox, Session};
 
 use super::batch::Batches;
+use super::streams::Streams;
 use super::{Context, stats_snapshot};
 
 /// Where an answer goes back to: how it is encoded, and which request it answers.
@@ -99,6 +101,7 @@ pub struct Conversation {
     pub(super) sample_rate_hz: u32,
     pending: HashMap<u64, Pending>,
     pub(super) batches: Batches,
+    pub(super) streams: Streams,
     next_ticket: u64,
     pub(super) next_stats: Option<Instant>,
     draining: bool,
@@ -123,6 +126,7 @@ impl Conversation {
             sample_rate_hz: DEFAULT_SAMPLE_RATE_HZ,
             pending: HashMap::new(),
             batches: Batches::default(),
+            streams: Streams::default(),
             next_ticket: 0,
             next_stats: None,
             draining: false,
@@ -157,10 +161,8 @@ impl Conversation {
                 let origin = origin(request.request_id.clone());
                 self.control(request.control, origin, ticket, now, out);
             }
-            Ok(ClientMessage::Stream(_) | ClientMessage::Audio(_)) => {
-                let error = ErrorReply::new(Code::Unsupported, "streams are not served here");
-                self.error(error, protocol, out);
-            }
+            Ok(ClientMessage::Stream(request)) => self.stream_request(request, now, out),
+            Ok(ClientMessage::Audio(chunk)) => self.stream_audio(&chunk, now, out),
             Err(error) => {
                 let mut error = ErrorReply::from(error);
                 error.request_id.get_or_insert(RequestId::Serial(ticket));
@@ -304,6 +306,11 @@ impl Conversation {
         self.pending.insert(ticket, Pending::Load(origin));
     }
 
+    /// Whether the server is stopping.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     pub(super) fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
@@ -367,6 +374,7 @@ impl Session for Conversation {
 
     fn on_event(&mut self, event: Event, now: Instant, out: &mut Outbox) {
         match event {
+            Event::Done(done) if self.streams.owns(done.ticket) => self.stream_done(done, now, out),
             Event::Done(done) => self.done(done, now, out),
             Event::Loaded {
                 ticket,
@@ -377,15 +385,22 @@ impl Session for Conversation {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.next_stats, self.batches.retry_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.next_stats,
+            self.batches.retry_at(),
+            self.streams.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) {
         if self.batches.retry_at().is_some_and(|at| now >= at) {
             self.feed_batches(now, out);
+        }
+        if self.streams.next_deadline().is_some_and(|at| now >= at) {
+            self.streams_deadline(now, out);
         }
         if let Some(at) = self.next_stats.filter(|at| now >= *at) {
             let period = self.context.limits.stats();
@@ -399,9 +414,10 @@ impl Session for Conversation {
         }
     }
 
-    fn on_drain(&mut self, _now: Instant, _out: &mut Outbox) {
+    fn on_drain(&mut self, now: Instant, out: &mut Outbox) {
         self.draining = true;
         self.next_stats = None;
+        self.close_streams(CloseReason::ShuttingDown, now, out);
     }
 
     fn in_flight(&self) -> usize {
@@ -416,6 +432,7 @@ impl Session for Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
+        self.detach_streams(Instant::now());
         self.context.stats.disconnected();
     }
 }

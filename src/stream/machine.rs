@@ -72,6 +72,8 @@ pub struct Stream<P, R> {
     pub(super) estimate: Estimate,
     pub(super) last_heard_of: Micros,
     pub(super) last_pump: Micros,
+    /// The connection takes no more for now.
+    pub(super) blocked: bool,
     pub(super) closed: bool,
     pub(super) outputs: VecDeque<Output<P, R>>,
 }
@@ -203,6 +205,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
             estimate: Estimate::default(),
             last_heard_of: now,
             last_pump: now,
+            blocked: false,
             closed: false,
             outputs: VecDeque::new(),
             config,
@@ -359,6 +362,34 @@ impl<P: Clone, R: Default> Stream<P, R> {
             item.refused(now);
             self.in_flight -= 1;
         }
+    }
+
+    /// The connection takes no further frames for now, or takes them again.
+    pub fn set_blocked(&mut self, blocked: bool, now: Micros) {
+        self.blocked = blocked;
+        if !blocked {
+            self.pump(now);
+        }
+    }
+
+    /// Whether the stream is over.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Which picture its frames carry.
+    pub fn image(&self) -> ImageKind {
+        self.image
+    }
+
+    /// The package of utterances still to come.
+    pub fn package_name(&self) -> &str {
+        &self.package.name
+    }
+
+    /// How long after its instant and the look-ahead the last frame was ready; negative: ahead of time.
+    pub fn lag(&self) -> Micros {
+        self.figures.lag
     }
 
     /// Ends the stream from the server's side, which leaves `closed` and [`Output::Closed`].

@@ -156,7 +156,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
                 break;
             }
             let in_time = head.is_ready() && head.ready_at <= head.deadline();
-            self.drop_oldest(if in_time && self.credits == 0 {
+            self.drop_oldest(if in_time && (self.credits == 0 || self.blocked) {
                 DropReason::NoCredit
             } else {
                 DropReason::Late
@@ -217,7 +217,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
 
     /// Sends what is ready, in order, as far as there is credit.
     fn send(&mut self) {
-        while self.credits > 0 && self.items.front().is_some_and(Item::is_ready) {
+        while self.credits > 0 && !self.blocked && self.items.front().is_some_and(Item::is_ready) {
             let Some(item) = self.items.pop_front() else {
                 break;
             };

@@ -1,0 +1,555 @@
+//! The streams of one connection (`lipsync.v2`): each a state machine of [`crate::stream`], fed with
+//! messages, results and the time; what it wants is sent and computed here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::engine::{Cancel, Done, Job, JobAudio, PictureKind, WindowRow};
+use crate::model::Package;
+use crate::protocol::stream::{
+    AudioChunk, CloseReason, DropReason, FLAG_HELD, FLAG_IDLE, ImageKind, Open, StreamBody,
+    StreamBusy, StreamControl, StreamRequest, StreamUpdate,
+};
+use crate::protocol::{Code, ErrorReply, Protocol, Reply};
+use crate::stream::{
+    FrameJob, Micros, Output, Stream, StreamConfig, StreamPackage, StreamPicture, StreamRow, Terms,
+};
+use crate::transport::Outbox;
+
+use super::Context;
+use super::resumable::{Live, LiveState, ServedStream, SharedLive, lock};
+use super::v1::Conversation;
+
+/// While a client does not take what is sent, it is looked at so often whether it does again.
+const BLOCKED_RETRY: Duration = Duration::from_millis(10);
+
+/// The streams of a connection, and their work in the engine.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: BTreeMap<u16, SharedLive>,
+    /// By the connection's ticket.
+    jobs: HashMap<u64, StreamJob>,
+    /// Where the streams' clocks begin.
+    origin: Option<Instant>,
+    /// Some stream waits for the connection to take more.
+    blocked_until: Option<Instant>,
+}
+
+struct StreamJob {
+    stream: u16,
+    /// The stream's own ticket; `None` once it does not want the result any more.
+    ticket: Option<u64>,
+    cancel: Cancel,
+}
+
+impl Streams {
+    fn micros(&mut self, now: Instant) -> Micros {
+        let origin = *self.origin.get_or_insert(now);
+        now.saturating_duration_since(origin).as_micros() as Micros
+    }
+
+    fn instant(&self, at: Micros) -> Option<Instant> {
+        Some(self.origin? + Duration::from_micros(at.max(0) as u64))
+    }
+
+    /// When a stream wants to be called.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = self
+            .open
+            .values()
+            .filter_map(|live| match &lock(live).state {
+                LiveState::Attached(stream) => stream.next_deadline(),
+                _ => None,
+            });
+        let next = deadlines.min().and_then(|at| self.instant(at));
+        next.into_iter().chain(self.blocked_until).min()
+    }
+
+    /// Whether `ticket` is of a stream.
+    pub(super) fn owns(&self, ticket: u64) -> bool {
+        self.jobs.contains_key(&ticket)
+    }
+}
+
+impl Context {
+    /// Frames of one stream that are in the engine at the same time: enough that no worker waits for the
+    /// next.
+    fn stream_jobs(&self) -> usize {
+        self.engine.workers() + 2
+    }
+
+    /// Jobs of streams that one connection may have in the engine, those given up and not yet found
+    /// included.
+    pub(super) fn max_stream_jobs(&self) -> usize {
+        2 * self.limits.max_streams as usize * self.stream_jobs()
+    }
+
+    fn stream_config(&self, package: &Package, picture: PictureKind) -> StreamConfig {
+        let limits = &self.limits;
+        let admission = self.engine.admission();
+        let mut config = StreamConfig {
+            max_delay_ms: limits.max_delay_ms as u32,
+            max_jobs: self.stream_jobs(),
+            max_utterances: limits.max_utterances as usize,
+            idle_timeout_ms: limits.stream_idle_ms as u32,
+            ..StreamConfig::default()
+        };
+        config.limits.max_chunk_bytes = self.decoder.limits.max_audio_bytes as u32;
+        config.limits.max_credits = limits.max_credits as u32;
+        config.limits.max_held_frames = limits.max_held_frames as u32;
+        config.limits.max_ahead_ms = limits.max_ahead_ms as u32;
+        config.limits.max_gap_ms = limits.max_gap_ms as u32;
+        config.limits.resume_ms = limits.resume_ms as u32;
+        config.limits.capacity = admission.capacity(package.name(), picture, FRAME_RATE);
+        config
+    }
+}
+
+/// Frames a second of a stream.
+const FRAME_RATE: u32 = crate::audio::FRAMES_PER_SECOND;
+
+impl Conversation {
+    /// A message about a stream has come.
+    pub(super) fn stream_request(
+        &mut self,
+        request: StreamRequest,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let id = request.stream;
+        let done = match request.body {
+            StreamControl::Open(open) => self.open_stream(id, &open, now, out),
+            StreamControl::Change { model_name } => self.change_stream(id, &model_name, now, out),
+            control => {
+                self.with_stream(id, now, out, |stream, now| stream.on_control(&control, now))
+            }
+        };
+        self.told(id, done, out);
+    }
+
+    /// Audio of a stream has come.
+    pub(super) fn stream_audio(&mut self, chunk: &AudioChunk, now: Instant, out: &mut Outbox) {
+        let id = chunk.stream;
+        let done = self.with_stream(id, now, out, |stream, now| stream.on_audio(chunk, now));
+        self.told(id, done, out);
+    }
+
+    /// A frame of a stream is done.
+    pub(super) fn stream_done(&mut self, done: Done, now: Instant, out: &mut Outbox) {
+        let Some(job) = self.streams.jobs.remove(&done.ticket) else {
+            return;
+        };
+        let Some(ticket) = job.ticket else { return };
+        let result = done
+            .result
+            .map_err(|error| error.to_string())
+            .map(|picture| StreamPicture {
+                jpeg: picture.jpeg,
+                bounds: picture.bounds,
+                avatar_frame: picture.avatar_frame,
+            });
+        let compute_us = done.compute.as_micros().min(u128::from(u32::MAX)) as u32;
+        // Its stream may be closed meanwhile.
+        let _ = self.with_stream(job.stream, now, out, |stream, now| {
+            stream.on_done(ticket, result, compute_us, now);
+        });
+    }
+
+    /// The deadline of some stream has come.
+    pub(super) fn streams_deadline(&mut self, now: Instant, out: &mut Outbox) {
+        let unblock = self.streams.blocked_until.is_some_and(|at| at <= now);
+        if unblock {
+            self.streams.blocked_until = out.is_over().then_some(now + BLOCKED_RETRY);
+        }
+        let free = self.streams.blocked_until.is_none();
+        let ids: Vec<u16> = self.streams.open.keys().copied().collect();
+        for id in ids {
+            let _ = self.with_stream(id, now, out, |stream, now| {
+                if unblock && free {
+                    stream.set_blocked(false, now);
+                }
+                if stream.next_deadline().is_some_and(|at| at <= now) {
+                    stream.on_deadline(now);
+                }
+            });
+        }
+    }
+
+    /// Ends all streams.
+    pub(super) fn close_streams(&mut self, reason: CloseReason, now: Instant, out: &mut Outbox) {
+        let ids: Vec<u16> = self.streams.open.keys().copied().collect();
+        for id in ids {
+            let _ = self.with_stream(id, now, out, |stream, now| stream.close(reason, now));
+        }
+    }
+
+    /// The connection has broken: its streams are kept for their clients, their work is given up.
+    pub(super) fn detach_streams(&mut self, now: Instant) {
+        for job in self.streams.jobs.values() {
+            job.cancel.cancel();
+        }
+        for live in std::mem::take(&mut self.streams.open).into_values() {
+            let mut live = lock(&live);
+            let LiveState::Attached(mut stream) =
+                std::mem::replace(&mut live.state, LiveState::Gone)
+            else {
+                continue;
+            };
+            count(&self.context.stats.streams.open, -1);
+            let token = stream.token().to_owned();
+            match stream.detach() {
+                Some(detached) => live.state = LiveState::Detached(Box::new(detached)),
+                None => live.permit = None,
+            }
+            drop(live);
+            self.context.resumable.keep(&token, now);
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        id: u16,
+        open: &Open,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), ErrorReply> {
+        if self.is_draining() {
+            return Err(ErrorReply::new(
+                Code::ShuttingDown,
+                "the server is shutting down; connect again in a moment",
+            ));
+        }
+        if self.streams.open.contains_key(&id) {
+            return Err(ErrorReply::new(
+                Code::StreamExists,
+                format!("stream {id} is open already; choose another number, or close it"),
+            ));
+        }
+        let limit = self.context.limits.max_streams as usize;
+        if self.streams.open.len() >= limit {
+            return Err(ErrorReply::new(
+                Code::TooLarge,
+                format!(
+                    "{limit} streams of this connection are open (--max-streams); close one first"
+                ),
+            ));
+        }
+        let package = self.context.find(&open.model_name)?;
+        let handle = stream_package(&package)?;
+        let picture = picture_kind(open.image);
+        let quality = open.quality.unwrap_or(self.context.jpeg_quality);
+        let error = |(code, text): (Code, String)| ErrorReply::new(code, text);
+        let at = self.streams.micros(now);
+        let config = self.context.stream_config(&package, picture);
+        let figures = &self.context.stats.streams;
+        let resumable = &self.context.resumable;
+        let (stream, permit) = match &open.token {
+            Some(token) => {
+                let Some((detached, permit)) = resumable.take(token, now) else {
+                    return Err(ErrorReply::new(
+                        Code::BadToken,
+                        "no stream is kept by this token; open one without a token",
+                    ));
+                };
+                detached.check(open).map_err(error)?;
+                let terms = Terms {
+                    stream: id,
+                    token: resumable.token(),
+                    quality,
+                };
+                let stream = Stream::resume(detached, open, config, terms, at).map_err(error)?;
+                count(&figures.resumed, 1);
+                (stream, permit)
+            }
+            None => {
+                resumable.forget_expired(now);
+                let admission = self.context.engine.admission();
+                let permit = match admission.admit(package.name(), picture, FRAME_RATE) {
+                    Ok(permit) => permit,
+                    Err(full) => {
+                        count(&figures.refused, 1);
+                        self.context.stats.busy();
+                        let error = format!(
+                            "this machine carries {} such streams and has {} open; try again when one has ended",
+                            full.capacity, full.active
+                        );
+                        let body = StreamBody::Busy(StreamBusy {
+                            success: false,
+                            code: Code::Busy.as_str(),
+                            error,
+                            capacity: full.capacity,
+                            active: full.active,
+                        });
+                        let update = StreamUpdate { body, stream: id };
+                        self.send(&Reply::Stream(update), Protocol::Stream, out);
+                        return Ok(());
+                    }
+                };
+                let terms = Terms {
+                    stream: id,
+                    token: resumable.token(),
+                    quality,
+                };
+                let stream = Stream::open(open, handle, config, terms, at).map_err(error)?;
+                count(&figures.opened, 1);
+                (stream, Some(permit))
+            }
+        };
+        count(&figures.open, 1);
+        let token = stream.token().to_owned();
+        let live = Arc::new(Mutex::new(Live {
+            state: LiveState::Attached(Box::new(stream)),
+            permit,
+        }));
+        resumable.insert(token, live.clone());
+        self.streams.open.insert(id, live);
+        self.with_stream(id, now, out, |_, _| {})
+    }
+
+    fn change_stream(
+        &mut self,
+        id: u16,
+        model_name: &str,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), ErrorReply> {
+        let package = self.context.find(model_name)?;
+        let handle = stream_package(&package)?;
+        let admission = self.context.engine.admission().clone();
+        let Some(live) = self.streams.open.get(&id).cloned() else {
+            return Err(unknown(id));
+        };
+        {
+            let mut live = lock(&live);
+            let LiveState::Attached(stream) = &live.state else {
+                drop(live);
+                return self.with_stream(id, now, out, |_, _| {});
+            };
+            let picture = picture_kind(stream.image());
+            // The old share is given back first: the stream is to go on, whichever face it shows.
+            let old = live.permit.take();
+            drop(old);
+            match admission.admit(package.name(), picture, FRAME_RATE) {
+                Ok(permit) => live.permit = Some(permit),
+                Err(full) => {
+                    let before = match &live.state {
+                        LiveState::Attached(stream) => stream.package_name().to_owned(),
+                        _ => String::new(),
+                    };
+                    live.permit = admission.admit(&before, picture, FRAME_RATE).ok();
+                    return Err(ErrorReply::new(
+                        Code::Busy,
+                        format!(
+                            "this machine carries {} streams of {model_name:?} and has {} open; the stream keeps its package",
+                            full.capacity, full.active
+                        ),
+                    ));
+                }
+            }
+        }
+        self.with_stream(id, now, out, |stream, now| stream.change(handle, now))
+    }
+
+    /// Calls a stream, then does what it wants.
+    fn with_stream(
+        &mut self,
+        id: u16,
+        now: Instant,
+        out: &mut Outbox,
+        call: impl FnOnce(&mut ServedStream, Micros),
+    ) -> Result<(), ErrorReply> {
+        let at = self.streams.micros(now);
+        let Some(shared) = self.streams.open.get(&id).cloned() else {
+            return Err(unknown(id));
+        };
+        let mut live = lock(&shared);
+        let LiveState::Attached(stream) = &mut live.state else {
+            self.streams.open.remove(&id);
+            self.give_up_jobs(id);
+            count(&self.context.stats.streams.open, -1);
+            return Err(ErrorReply::new(
+                Code::UnknownStream,
+                format!("stream {id} was taken up by another connection with its token"),
+            ));
+        };
+        call(stream, at);
+        let mut is_over = false;
+        while let Some(output) = stream.poll_output() {
+            match output {
+                Output::Frame(frame) => {
+                    let figures = &self.context.stats.streams;
+                    count(&figures.frames_sent, 1);
+                    count(
+                        &figures.idle_frames,
+                        i64::from(frame.flags & FLAG_IDLE != 0),
+                    );
+                    count(
+                        &figures.held_frames,
+                        i64::from(frame.flags & FLAG_HELD != 0),
+                    );
+                    figures.lag_us.store(stream.lag(), Ordering::Relaxed);
+                    self.send(&Reply::StreamFrame(frame), Protocol::Stream, out);
+                }
+                Output::Update(update) => {
+                    self.count_drops(&update.body);
+                    self.send(&Reply::Stream(update), Protocol::Stream, out);
+                }
+                Output::Error { code, text } => {
+                    let error = ErrorReply {
+                        stream: Some(id),
+                        ..ErrorReply::new(code, text)
+                    };
+                    self.error(error, Protocol::Json, out);
+                }
+                Output::Compute(job) => {
+                    let ticket = job.ticket;
+                    if !self.compute(id, job) {
+                        stream.on_refused(ticket, at);
+                    }
+                }
+                Output::Cancel { ticket } => {
+                    let job = self.streams.jobs.values_mut();
+                    if let Some(job) = job
+                        .into_iter()
+                        .find(|job| job.stream == id && job.ticket == Some(ticket))
+                    {
+                        job.ticket = None;
+                        job.cancel.cancel();
+                    }
+                }
+                Output::Closed => is_over = true,
+            }
+        }
+        if out.is_over() && !is_over {
+            stream.set_blocked(true, at);
+            self.streams
+                .blocked_until
+                .get_or_insert(now + BLOCKED_RETRY);
+        }
+        if is_over {
+            self.context.resumable.remove(stream.token());
+            live.state = LiveState::Gone;
+            live.permit = None;
+            self.streams.open.remove(&id);
+            count(&self.context.stats.streams.open, -1);
+        }
+        Ok(())
+    }
+
+    /// Gives a frame to the engine; `false` when there is no room.
+    fn compute(&mut self, id: u16, job: FrameJob<Arc<Package>, crate::engine::Row>) -> bool {
+        if self.streams.jobs.len() >= self.context.max_stream_jobs() {
+            return false;
+        }
+        let ticket = self.ticket();
+        let cancel = Cancel::default();
+        let rows = job.rows.into_iter().map(|row| match row {
+            StreamRow::Zero => WindowRow::Zero,
+            StreamRow::Row { mel, slot } => WindowRow::Row {
+                mel,
+                features: slot,
+            },
+        });
+        let submitted = self.context.engine.submit(Job {
+            connection: self.connection,
+            ticket,
+            package: job.package,
+            frame_id: job.frame_id,
+            audio: JobAudio::Rows(rows.collect()),
+            picture: picture_kind(job.image),
+            quality: Some(job.quality),
+            cancel: Some(cancel.clone()),
+            reply: self.events.clone(),
+        });
+        if submitted.is_ok() {
+            let job = StreamJob {
+                stream: id,
+                ticket: Some(job.ticket),
+                cancel,
+            };
+            self.streams.jobs.insert(ticket, job);
+        }
+        submitted.is_ok()
+    }
+
+    fn give_up_jobs(&mut self, id: u16) {
+        for job in self
+            .streams
+            .jobs
+            .values_mut()
+            .filter(|job| job.stream == id)
+        {
+            job.ticket = None;
+            job.cancel.cancel();
+        }
+    }
+
+    fn count_drops(&self, body: &StreamBody) {
+        let figures = &self.context.stats.streams;
+        match body {
+            StreamBody::Dropped(dropped) => {
+                let counter = match dropped.reason {
+                    DropReason::Late => &figures.dropped_late,
+                    DropReason::NoCredit => &figures.dropped_no_credit,
+                    _ => return,
+                };
+                count(counter, dropped.count as i64);
+            }
+            StreamBody::Interrupted(interrupted) => {
+                count(&figures.dropped_interrupted, i64::from(interrupted.dropped));
+            }
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, id: u16, done: Result<(), ErrorReply>, out: &mut Outbox) {
+        if let Err(error) = done {
+            let error = ErrorReply {
+                stream: Some(id),
+                ..error
+            };
+            self.error(error, Protocol::Json, out);
+        }
+    }
+}
+
+fn unknown(id: u16) -> ErrorReply {
+    let text = format!("stream {id} is not open on this connection; open it first");
+    ErrorReply::new(Code::UnknownStream, text)
+}
+
+fn picture_kind(image: ImageKind) -> PictureKind {
+    match image {
+        ImageKind::Mouth => PictureKind::Mouth,
+        ImageKind::Full => PictureKind::Full,
+    }
+}
+
+/// What a stream has to know of a package.
+fn stream_package(package: &Arc<Package>) -> Result<StreamPackage<Arc<Package>>, ErrorReply> {
+    let Some(spec) = package.front_end() else {
+        return Err(ErrorReply::new(
+            Code::Unsupported,
+            format!(
+                "the package {:?} has no audio encoder, only audio of its own; a stream needs one that hears",
+                package.name()
+            ),
+        ));
+    };
+    let (width, height) = package.frame_size();
+    let side = package.manifest().geometry.inner_size as u32;
+    Ok(StreamPackage {
+        handle: package.clone(),
+        name: package.name().to_owned(),
+        spec,
+        frame_count: package.frame_count(),
+        frame_size: [width as u32, height as u32],
+        image_size: [side, side],
+    })
+}
+
+fn count(counter: &AtomicU64, by: i64) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
