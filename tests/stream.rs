@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lipsyncd::engine::Cost;
+use lipsyncd::model::ping_pong;
 use lipsyncd::protocol::stream::{AudioChunk, FLAG_IDLE, FLAG_LAST, StreamFrame};
 use lipsyncd::server::App;
 use lipsyncd::session::Context;
@@ -206,6 +207,10 @@ fn silence_is_sent_as_references_and_costs_no_inference() {
         talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
         talk.until_last(0);
         assert_eq!(talk.frames.len(), 75);
+        let count = memory.context.find(model).unwrap().frame_count();
+        for frame in &talk.frames {
+            assert_eq!(frame.avatar_frame, ping_pong(frame.sequence, count));
+        }
         assert!(
             talk.frames
                 .iter()
