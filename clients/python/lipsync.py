@@ -144,7 +144,9 @@ class Client:
         """Yields the frames of an utterance, in order.
 
         `audio` is PCM16 mono: bytes, or an iterable or async iterable of bytes as they come. `options` go into
-        `open` (image, quality, avatar_frame, max_delay_ms …). Survives breaks of the connection.
+        `open` (image, quality, avatar_frame, max_delay_ms …). Survives breaks of the connection. A stream may give
+        a few frames past the audio's end, while the mouth closes. Frames that the server dropped as late are
+        missing; `max_delay_ms` says how late they may be.
         """
         speech = _Speech(audio, sample_rate)
         while True:
@@ -239,8 +241,10 @@ class Client:
 
     async def _connect(self):
         async with self._connecting:
-            if self._socket and self._reader and not self._reader.done():
-                return
+            if self._reader and not self._reader.done():
+                if self._socket.state is websockets.State.OPEN:
+                    return
+                await self._reader  # it ends, now that the connection has
             loop = asyncio.get_running_loop()
             deadline, pause = loop.time() + self._patience_s, 0.25
             while True:

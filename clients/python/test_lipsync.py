@@ -60,11 +60,17 @@ class Proxy:
         await asyncio.gather(copy(reader, other_writer), copy(other_reader, writer))
 
 
+def complete(sequences):
+    """Every frame of the speech, and in stream mode a few more while the mouth closes."""
+    wanted = math.ceil(SECONDS * 25)
+    assert wanted <= len(sequences) <= wanted + 5, sequences
+    assert sequences == list(range(len(sequences))), sequences
+
+
 async def all_frames(client, model, audio, rate, **options):
     frames = [frame async for frame in client.speak(model, audio, sample_rate=rate, **options)]
-    wanted = math.ceil(SECONDS * 25)
-    assert [frame.sequence for frame in frames] == list(range(wanted)), [frame.sequence for frame in frames]
-    assert [frame.sample for frame in frames] == [n * rate // 25 for n in range(wanted)]
+    complete([frame.sequence for frame in frames])
+    assert [frame.sample for frame in frames] == [n * rate // 25 for n in range(len(frames))]
     assert frames[-1].last and not any(frame.last for frame in frames[:-1])
     assert all(frame.idle or frame.held or frame.jpeg.startswith(b"\xff\xd8") for frame in frames)
     return frames
@@ -109,7 +115,7 @@ async def survives_a_cut(port, model, **options):
                 seen.append(frame.sequence)
                 if frame.sequence in (10, 30):
                     proxy.cut()
-            assert seen == list(range(50)), seen
+            complete(seen)
     assert events.count("connected") >= 2, events
 
 
@@ -119,11 +125,10 @@ async def survives_a_restart(binary, arguments, model):
         async with lipsync.Client(server.url()) as client:
             first = await client.frame(model, 0)
             server.stop()
-            again = Server(binary, *arguments, "--port", str(server.port))
-            again.port = server.port
+            again = Server(binary, *arguments, port=server.port)
             try:
                 seen = [f.sequence async for f in client.speak(model, speech(24_000), max_delay_ms=60_000)]
-                assert seen == list(range(50)), seen
+                complete(seen)
             finally:
                 again.stop()
         assert first.jpeg
@@ -145,7 +150,7 @@ async def interrupts(url, model):
             sequences.append(frame.sequence)
             if frame.last:
                 break
-        assert sequences == sorted(set(sequences)) and sequences[-1] == 12, sequences
+        assert sequences == sorted(set(sequences)) and 12 <= sequences[-1] <= 17, sequences
         await stream.close()
 
 
@@ -169,6 +174,8 @@ async def main(options):
     with Server(binary, "--protocols", "json", *arguments) as server:
         await speaks(server.url(), "json", model)
         print("ok    fall-back to JSON")
+    await survives_a_restart(binary, arguments, model)
+    print("ok    a server that was restarted")
     print("all held")
 
 

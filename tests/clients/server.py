@@ -16,8 +16,8 @@ def free_port():
 
 
 class Server:
-    def __init__(self, binary, *arguments, start_s=60):
-        self.port = free_port()
+    def __init__(self, binary, *arguments, port=None, start_s=60):
+        self.port = port or free_port()
         command = [binary, "--port", str(self.port), *arguments]
         self.process = subprocess.Popen(command)
         deadline = time.monotonic() + start_s

@@ -164,6 +164,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
     }
 }
 
+/// The visits of a visitor that wants no scalar: all give `$value`, and null gives `$null`.
+macro_rules! other_scalars_are {
+    ($value:expr, $null:expr) => {
+        other_scalars_are!(@ $value, visit_bool bool, visit_i64 i64, visit_u64 u64, visit_f64 f64, visit_str &str);
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok($null)
+        }
+    };
+    (@ $value:expr, $($visit:ident $scalar:ty),+) => {
+        $(fn $visit<E: Error>(self, _: $scalar) -> Result<Self::Value, E> {
+            Ok($value)
+        })+
+    };
+}
+
 /// One element of a batch: an object, or something that is none.
 struct Element<'a>(Option<FrameFields<'a>>);
 
@@ -187,29 +203,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
                 Ok(Element(None))
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-
-            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
+            other_scalars_are!(Element(None), Element(None));
         }
         deserializer.deserialize_any(Object)
     }
@@ -250,29 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Frames<'a> {
                 Ok(Frames::Wrong)
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Frames::Absent)
-            }
-
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Frames::Wrong)
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Frames::Wrong)
-            }
-
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Frames::Wrong)
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Frames::Wrong)
-            }
-
-            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(Frames::Wrong)
-            }
+            other_scalars_are!(Frames::Wrong, Frames::Absent);
         }
         deserializer.deserialize_any(List)
     }
