@@ -231,7 +231,8 @@ export class Face extends EventTarget {
   }
 
   show(picture, number, bounds, now) {
-    const blended = picture.mouth ? Math.min(1, this.opacity + 1 / BLEND_FRAMES) : 0;
+    // A frame without a mouth comes from a stream, which leads over to the next mouth by itself.
+    const blended = picture.mouth ? Math.min(1, this.opacity + 1 / BLEND_FRAMES) : 1;
     this.opacity = blended;
     this.compositor.draw(picture.face, picture.mouth ? { image: picture.mouth, bounds, opacity: blended } : null);
     if (this.shownPicture && this.shownPicture !== picture) release(this.shownPicture);

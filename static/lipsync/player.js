@@ -13,6 +13,10 @@ const START_FRAMES = 4;
 const START_WAIT_MS = 8000;
 /** Sound starts so much after the decision, in s: the audio thread needs a moment. */
 const START_LEAD = 0.06;
+/** After the sound's end the mouth still closes for so long, in s. */
+const TAIL = 0.2;
+/** A browser that has not started its sound by then has no output to play it on, in ms. */
+const WAKE_WAIT_MS = 4000;
 /** Longest recording, in s: its samples are held in memory. */
 const LONGEST_SECONDS = 30 * 60;
 /** Audio of a microphone that is kept, in s. */
@@ -63,7 +67,13 @@ export class Player extends EventTarget {
       this.output = this.context.createGain();
       this.output.connect(this.context.destination);
     }
-    if (this.context.state !== "running") await this.context.resume();
+    if (this.context.state !== "running") {
+      // The promise stays open for ever where there is no sound output.
+      await Promise.race([this.context.resume(), new Promise((resolve) => setTimeout(resolve, WAKE_WAIT_MS))]);
+    }
+    if (this.context.state !== "running") {
+      throw new Error("The browser did not start its sound. Check that there is a sound output, then press the button again.");
+    }
     return this.context;
   }
 
@@ -203,7 +213,7 @@ export class Player extends EventTarget {
       this.microphone.setDelay(this.live.delayMs / 1000);
     }
     const position = this.position();
-    const ended = this.utterance?.ended && position !== null && position >= this.utterance.end;
+    const ended = this.utterance?.ended && position !== null && position >= this.utterance.end + TAIL * WIRE_RATE;
     if (ended) this.stop();
     for (const face of this.faces) {
       if (face.utterance && position !== null && !ended) face.speak(position, now);

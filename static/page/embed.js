@@ -53,8 +53,9 @@ player.addEventListener("change", ({ detail: { state } }) => {
 /** Runs `action`; asks for a press first where the browser wants one before it makes a sound. */
 async function withSound(action) {
   try {
-    // A context that may not start leaves its promise open for ever.
-    await Promise.race([player.wake(), new Promise((resolve) => setTimeout(resolve, 300))]);
+    // A context that may not start without a press leaves its promise open for long.
+    const woken = player.wake().catch(() => undefined);
+    await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, 300))]);
     if (player.context.state !== "running") {
       button.hidden = false;
       await new Promise((resolve) => (button.onclick = resolve));

@@ -1,7 +1,7 @@
 // Starts and stops what the browser tests need: a lipsyncd on a free port, and a browser.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -85,9 +85,26 @@ const FIREFOX_PREFERENCES = {
   "toolkit.telemetry.enabled": false,
 };
 
+/**
+ * A sound output that nobody hears. Firefox keeps an AudioContext suspended on a machine without one;
+ * Chromium brings its own.
+ */
+async function silentSound(folder) {
+  if (process.env.PULSE_SERVER) return undefined;
+  const env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder };
+  const options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--load=module-null-sink", "--load=module-native-protocol-unix"];
+  const child = spawn("pulseaudio", options, { env, stdio: "ignore" });
+  let missing = false;
+  child.once("error", () => (missing = true)); // not installed: perhaps the machine has a real output
+  await until("pulseaudio", () => missing || existsSync(path.join(folder, "pulse/native")), 10_000);
+  return missing ? undefined : child;
+}
+
 /** @param {"chromium" | "firefox"} name */
 export async function launch(name) {
   const userDataDir = mkdtempSync(path.join(tmpdir(), "lipsyncd-browser-"));
+  const soundDir = mkdtempSync(path.join(tmpdir(), "lipsyncd-sound-"));
+  const sound = name === "firefox" ? await silentSound(soundDir) : undefined;
   const executables = {
     chromium: process.env.CHROMIUM ?? "/usr/bin/chromium",
     firefox: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
@@ -98,11 +115,13 @@ export async function launch(name) {
     headless: true,
     userDataDir,
     protocolTimeout: 120_000,
+    env: sound ? { ...process.env, PULSE_SERVER: `unix:${soundDir}/pulse/native` } : process.env,
     ...(name === "firefox" ? { extraPrefsFirefox: FIREFOX_PREFERENCES } : { args: CHROMIUM_ARGS }),
   });
   const close = async () => {
     await browser.close();
-    rmSync(userDataDir, { recursive: true, force: true });
+    sound?.kill();
+    for (const folder of [userDataDir, soundDir]) rmSync(folder, { recursive: true, force: true });
   };
   return { browser, close };
 }
