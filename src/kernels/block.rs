@@ -9,16 +9,19 @@
 //! A 1×1 convolution of an upsampled input is computed before the upsampling, on a quarter of the pixels: both are
 //! linear, along different axes.
 
-use super::convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Sources};
+use super::convolution::{Activation, Convolution, Panel, PanelRow, Run, Sources};
 use super::dense::{Finish, Source};
 use super::isa::Kernels;
-use super::layout::{BLOCK, Floats, Image, Layout};
+use super::layout::{BLOCK, Floats, Image};
 use super::rows::DepthwiseRow;
 use super::upsample::Upsample;
 use std::ops::Range;
 
 /// Ring, depthwise row and what feeds them should fit into this: half of a common second-level cache.
 const STRIP_BYTES: usize = 448 << 10;
+
+/// Parts of one block, at most.
+pub const MAX_PARTS: usize = 8;
 
 /// Images of at most this many output pixels go panel by panel.
 const SMALL_PIXELS: usize = 400;
@@ -67,6 +70,8 @@ impl Depthwise {
 }
 
 /// What makes some of the channels that the depthwise convolution sees. Each part reads inputs of its own.
+// There are a few dozen of these in a network: their size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Part {
     /// One input, as it is; its halo must be at least 1.
@@ -106,19 +111,18 @@ impl Part {
         self.channels().div_ceil(BLOCK)
     }
 
-    /// Its panels if it is an expansion, else all its blocks at once.
-    fn panels(&self) -> Vec<Range<usize>> {
-        match self {
-            Part::Expand { full, low, .. } => {
-                let convolution = full
-                    .as_ref()
-                    .or(low.as_ref().map(|(low, _)| low))
-                    .expect("an expansion of something");
-                let range = |panel: &Panel| panel.first_block..panel.first_block + panel.blocks;
-                convolution.panels().iter().map(range).collect()
-            }
-            _ => vec![0..self.blocks()],
-        }
+    /// The blocks of each panel if it is an expansion, else all its blocks at once.
+    fn panels(&self) -> impl Iterator<Item = Range<usize>> {
+        let panels = match self {
+            Part::Expand { full: Some(of), .. }
+            | Part::Expand {
+                low: Some((of, _)), ..
+            } => of.panels(),
+            _ => &[],
+        };
+        let whole = panels.is_empty().then(|| 0..self.blocks());
+        let range = |panel: &Panel| panel.first_block..panel.first_block + panel.blocks;
+        panels.iter().map(range).chain(whole)
     }
 }
 
@@ -194,12 +198,16 @@ pub struct ScratchSizes {
 /// The part of an image that is being made: which blocks of a part, which columns of the depthwise input.
 struct Window {
     blocks: Range<usize>,
+    /// Its first block among those of all parts.
+    first_block: usize,
     /// First column, −1 if the strip starts at the left edge.
     left: isize,
     /// Columns, of which those outside the image are zero.
     columns: usize,
     /// Those inside the image.
     inside: Range<usize>,
+    /// Columns of the depthwise output.
+    pixels: usize,
 }
 
 impl Window {
@@ -221,6 +229,7 @@ impl Block {
         activation: Activation,
         (height, width): (usize, usize),
     ) -> Block {
+        assert!((1..=MAX_PARTS).contains(&parts.len()) && (project.is_some() || parts.len() == 1));
         let (out_height, out_width) = (
             height.div_ceil(depthwise.stride),
             width.div_ceil(depthwise.stride),
@@ -297,11 +306,7 @@ impl Block {
         let mut sizes = ScratchSizes::default();
         for part in &self.parts {
             let blocks = if self.small {
-                part.panels()
-                    .iter()
-                    .map(|panel| panel.len())
-                    .max()
-                    .unwrap_or(0)
+                part.panels().map(|panel| panel.len()).max().unwrap_or(0)
             } else {
                 part.blocks()
             };
@@ -320,114 +325,79 @@ impl Block {
         sizes
     }
 
-    /// Rows `rows` of the output, into `out` (those rows of `layout`, halo columns included and untouched).
-    pub fn run(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Image],
-        skip: Option<Image>,
-        layout: Layout,
-        rows: Range<usize>,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
+    /// The rows that `run` names, into `out` (those rows of its layout, halo columns included and untouched).
+    pub fn run(&self, run: &Run, scratch: &mut Scratch, out: &mut [f32]) {
+        let layout = run.layout;
         assert_eq!(
             (layout.channels, layout.height, layout.width),
             self.output()
         );
-        assert_eq!(inputs.len(), self.inputs());
-        if self.small {
-            self.run_small(kernels, inputs, skip, layout, rows, scratch, out);
-        } else {
-            let mut start = 0;
-            while start < self.out_width {
-                let columns = start..(start + self.strip).min(self.out_width);
-                self.run_strip(
-                    kernels,
-                    inputs,
-                    skip,
-                    layout,
-                    rows.clone(),
-                    columns.clone(),
-                    scratch,
-                    out,
-                );
-                start = columns.end;
+        assert_eq!(run.inputs.len(), self.inputs());
+        match &self.project {
+            Some(project) if self.small => self.run_small(run, project, scratch, out),
+            _ => {
+                for start in (0..self.out_width).step_by(self.strip) {
+                    let columns = start..(start + self.strip).min(self.out_width);
+                    self.run_strip(run, columns, scratch, out);
+                }
             }
         }
     }
 
     /// One vertical strip, row after row.
-    fn run_strip(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Image],
-        skip: Option<Image>,
-        layout: Layout,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        let (mut ring, mut low) = (&mut scratch.ring[..], &mut scratch.low[..]);
-        let mut makers = Vec::with_capacity(self.parts.len());
+    fn run_strip(&self, run: &Run, columns: Range<usize>, scratch: &mut Scratch, out: &mut [f32]) {
+        let Scratch {
+            ring,
+            low,
+            blended,
+            zeros,
+            depthwise,
+        } = scratch;
+        let (mut ring, mut low) = (&mut ring[..], &mut low[..]);
+        let mut makers: [Option<Maker>; MAX_PARTS] = Default::default();
         let (mut input, mut first_block) = (0, 0);
-        for part in &self.parts {
-            let window = self.window(0..part.blocks(), &columns);
+        for (maker, part) in makers.iter_mut().zip(&self.parts) {
+            let window = self.window(0..part.blocks(), first_block, &columns);
             let length = if matches!(part, Part::Memory { .. }) {
                 0
             } else {
                 window.row_len()
             };
-            let (own_ring, rest) = ring.split_at_mut(3 * length);
+            let (own_ring, ring_rest) = ring.split_at_mut(3 * length);
             let (own_low, low_rest) = low.split_at_mut(2 * length);
-            (ring, low) = (rest, low_rest);
-            makers.push(Maker::new(
+            (ring, low) = (ring_rest, low_rest);
+            let inputs = &run.inputs[input..input + part.inputs()];
+            *maker = Some(Maker::new(
+                self,
+                run.kernels,
                 part,
-                &inputs[input..input + part.inputs()],
+                inputs,
                 window,
-                first_block,
-                own_ring,
-                own_low,
+                (own_ring, own_low),
             ));
             input += part.inputs();
             first_block += part.blocks();
         }
-        let pixels = columns.len();
-        let row_block = pixels * BLOCK;
-        for (y, out) in rows.zip(out.chunks_exact_mut(layout.row_len())) {
+        let out_block = run.layout.block_len();
+        let left = (run.layout.halo + columns.start) * BLOCK;
+        let row_block = columns.len() * BLOCK;
+        for (y, out) in run
+            .rows
+            .clone()
+            .zip(out.chunks_exact_mut(run.layout.row_len()))
+        {
             let Some(project) = &self.project else {
-                let out = &mut out[(layout.halo + columns.start) * BLOCK..];
-                let (blended, zeros) = (&mut scratch.blended, &scratch.zeros);
-                makers[0].depthwise_row(
-                    self,
-                    kernels,
-                    y,
-                    pixels,
-                    blended,
-                    zeros,
-                    out,
-                    layout.block_len(),
-                );
+                let only = makers[0].as_mut().expect("a block has a part");
+                only.depthwise_row(y, blended, zeros, &mut out[left..], out_block);
                 continue;
             };
-            for maker in &mut makers {
-                let made = &mut scratch.depthwise[maker.first_block * row_block..]
-                    [..maker.part.blocks() * row_block];
-                maker.depthwise_row(
-                    self,
-                    kernels,
-                    y,
-                    pixels,
-                    &mut scratch.blended,
-                    &scratch.zeros,
-                    made,
-                    row_block,
-                );
+            for maker in makers.iter_mut().flatten() {
+                let row = &mut depthwise[maker.window.first_block * row_block..];
+                maker.depthwise_row(y, blended, zeros, row, row_block);
             }
             let mut sources = Sources::default();
-            for maker in &makers {
-                let data = &scratch.depthwise[maker.first_block * row_block..];
+            for maker in makers.iter().flatten() {
+                let data = &depthwise[maker.window.first_block * row_block..];
                 sources.push(Source {
                     data,
                     channels: maker.part.channels(),
@@ -435,7 +405,7 @@ impl Block {
                 });
             }
             for panel in project.panels() {
-                let skip = skip.map(|image| {
+                let skip = run.skip.map(|image| {
                     let stride = image.layout.block_len();
                     (
                         &image.at(y as isize, columns.start as isize)[panel.first_block * stride..],
@@ -454,68 +424,54 @@ impl Block {
                 let row = PanelRow {
                     onto: false,
                     finish,
-                    pixels,
-                    out_block: layout.block_len(),
+                    pixels: columns.len(),
+                    out_block,
                 };
-                let out = &mut out[panel.first_block * layout.block_len()
-                    + (layout.halo + columns.start) * BLOCK..];
-                project.panel_row(kernels, *panel, sources.as_slice(), row, out);
+                let out = &mut out[panel.first_block * out_block + left..];
+                project.panel_row(run.kernels, *panel, sources.as_slice(), row, out);
             }
         }
     }
 
-    /// The whole image, panel after panel, then the projection.
-    fn run_small(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Image],
-        skip: Option<Image>,
-        layout: Layout,
-        rows: Range<usize>,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        let columns = 0..self.out_width;
+    /// All rows, panel after panel, then the projection.
+    fn run_small(&self, run: &Run, project: &Convolution, scratch: &mut Scratch, out: &mut [f32]) {
+        let Scratch {
+            ring,
+            low,
+            blended,
+            zeros,
+            depthwise,
+        } = scratch;
         let row_block = self.out_width * BLOCK;
         let blocks: usize = self.parts.iter().map(Part::blocks).sum();
         let row_len = blocks * row_block;
         let (mut input, mut first_block) = (0, 0);
         for part in &self.parts {
-            let inputs = &inputs[input..input + part.inputs()];
+            let inputs = &run.inputs[input..input + part.inputs()];
             for panel in part.panels() {
-                let window = self.window(panel.clone(), &columns);
                 let first_block = first_block + panel.start;
+                let window = self.window(panel, first_block, &(0..self.out_width));
                 let mut maker = Maker::new(
+                    self,
+                    run.kernels,
                     part,
                     inputs,
                     window,
-                    first_block,
-                    &mut scratch.ring,
-                    &mut scratch.low,
+                    (&mut *ring, &mut *low),
                 );
-                for y in rows.clone() {
-                    let made = &mut scratch.depthwise
-                        [(y - rows.start) * row_len + first_block * row_block..];
-                    let (blended, zeros) = (&mut scratch.blended, &scratch.zeros);
-                    maker.depthwise_row(
-                        self,
-                        kernels,
-                        y,
-                        self.out_width,
-                        blended,
-                        zeros,
-                        made,
-                        row_block,
-                    );
+                for y in run.rows.clone() {
+                    let row =
+                        &mut depthwise[(y - run.rows.start) * row_len + first_block * row_block..];
+                    maker.depthwise_row(y, blended, zeros, row, row_block);
                 }
             }
             input += part.inputs();
             first_block += part.blocks();
         }
-        let depthwise = &scratch.depthwise[..];
+        let depthwise = &depthwise[..];
         let sources = |y: usize| {
             let mut sources = Sources::default();
-            let mut at = (y - rows.start) * row_len;
+            let mut at = (y - run.rows.start) * row_len;
             for part in &self.parts {
                 sources.push(Source {
                     data: &depthwise[at..],
@@ -526,59 +482,50 @@ impl Block {
             }
             sources
         };
-        let project = self
-            .project
-            .as_ref()
-            .expect("only blocks with a projection go panel by panel");
-        project.rows_from(
-            kernels,
-            &sources,
-            skip,
-            self.activation,
-            layout,
-            rows.clone(),
-            out,
-        );
+        project.rows_from(run, &sources, self.activation, out);
     }
 
     /// The window onto the depthwise input that output columns `columns` need.
-    fn window(&self, blocks: Range<usize>, columns: &Range<usize>) -> Window {
+    fn window(&self, blocks: Range<usize>, first_block: usize, columns: &Range<usize>) -> Window {
         let stride = self.depthwise.stride;
         let left = (columns.start * stride) as isize - 1;
         let count = (columns.len() - 1) * stride + 3;
         let inside = left.max(0) as usize..((left + count as isize) as usize).min(self.width);
         Window {
             blocks,
+            first_block,
             left,
             columns: count,
             inside,
+            pixels: columns.len(),
         }
     }
 }
 
 /// Makes the rows of one part, as they are needed, and keeps the last three.
 struct Maker<'a> {
+    block: &'a Block,
+    kernels: &'a Kernels,
     part: &'a Part,
     inputs: &'a [Image<'a>],
     window: Window,
-    /// First block of the window among the blocks of the whole block.
-    first_block: usize,
     ring: &'a mut [f32],
     low: &'a mut [f32],
     /// Next row to make.
-    next: Option<usize>,
+    next: usize,
     /// Next row of the low-resolution convolution.
     next_low: usize,
 }
 
 impl<'a> Maker<'a> {
+    /// `ring` holds three rows of the window, `low` two of the low-resolution convolution.
     fn new(
+        block: &'a Block,
+        kernels: &'a Kernels,
         part: &'a Part,
         inputs: &'a [Image<'a>],
         window: Window,
-        first_block: usize,
-        ring: &'a mut [f32],
-        low: &'a mut [f32],
+        (ring, low): (&'a mut [f32], &'a mut [f32]),
     ) -> Self {
         if !matches!(part, Part::Memory { .. }) {
             let before = (window.inside.start as isize - window.left) as usize * BLOCK;
@@ -589,13 +536,14 @@ impl<'a> Maker<'a> {
             }
         }
         Maker {
+            block,
+            kernels,
             part,
             inputs,
             window,
-            first_block,
             ring,
             low,
-            next: None,
+            next: 0,
             next_low: 0,
         }
     }
@@ -603,23 +551,25 @@ impl<'a> Maker<'a> {
     /// Depthwise row `y` of the window, into `out`, after making the rows that it sees.
     fn depthwise_row(
         &mut self,
-        block: &Block,
-        kernels: &Kernels,
         y: usize,
-        pixels: usize,
         blended: &mut [f32],
         zeros: &[f32],
         out: &mut [f32],
         out_block: usize,
     ) {
-        let stride = block.depthwise.stride;
+        let Depthwise {
+            stride,
+            relu,
+            weights,
+            bias,
+        } = &self.block.depthwise;
         let top = (y * stride) as isize - 1;
-        let start = self.next.unwrap_or(0).max(top.max(0) as usize);
-        let end = ((top + 3) as usize).min(block.height);
+        let start = self.next.max(top.max(0) as usize);
+        let end = ((top + 3) as usize).min(self.block.height);
         for row in start..end {
-            self.make_row(kernels, row, blended);
+            self.make_row(row, blended);
         }
-        self.next = Some(end.max(start));
+        self.next = end.max(start);
         let (length, block_stride) = match self.part {
             Part::Memory { .. } => (0, self.inputs[0].layout.block_len()),
             _ => (self.window.row_len(), self.window.block_stride()),
@@ -628,22 +578,22 @@ impl<'a> Maker<'a> {
             let y = top + dy;
             if let Part::Memory { .. } = self.part {
                 self.inputs[0].at(y, self.window.left)
-            } else if y < 0 || y as usize >= block.height {
+            } else if y < 0 || y as usize >= self.block.height {
                 zeros
             } else {
                 &self.ring[y as usize % 3 * length..][..length]
             }
         };
-        kernels.depthwise(
+        self.kernels.depthwise(
             &DepthwiseRow {
                 rows: [row(0), row(1), row(2)],
                 block_stride,
-                step: stride,
-                weights: &block.depthwise.weights[self.first_block * 9 * BLOCK..],
-                bias: &block.depthwise.bias[self.first_block * BLOCK..],
-                relu: block.depthwise.relu,
+                step: *stride,
+                weights: &weights[self.window.first_block * 9 * BLOCK..],
+                bias: &bias[self.window.first_block * BLOCK..],
+                relu: *relu,
                 blocks: self.window.blocks.len(),
-                pixels,
+                pixels: self.window.pixels,
                 out_block,
             },
             out,
@@ -651,7 +601,8 @@ impl<'a> Maker<'a> {
     }
 
     /// Makes row `y` of the depthwise input.
-    fn make_row(&mut self, kernels: &Kernels, y: usize, blended: &mut [f32]) {
+    fn make_row(&mut self, y: usize, blended: &mut [f32]) {
+        let kernels = self.kernels;
         let stride = self.window.block_stride();
         let length = self.window.row_len();
         let inside = self.window.inside.clone();
@@ -678,14 +629,7 @@ impl<'a> Maker<'a> {
                 relu,
             } => {
                 if let Some((convolution, upsample)) = low {
-                    self.make_low(
-                        kernels,
-                        convolution,
-                        upsample,
-                        self.inputs[*inputs],
-                        y,
-                        blended,
-                    );
+                    self.make_low(convolution, upsample, self.inputs[*inputs], y, blended);
                     let blended = &blended
                         [..self.window.blocks.len() * upsample.needed(&inside).len() * BLOCK];
                     let out = &mut self.ring[slot + skipped..slot + length];
@@ -726,13 +670,13 @@ impl<'a> Maker<'a> {
     /// Makes the low-resolution rows that row `y` lies between, and blends them.
     fn make_low(
         &mut self,
-        kernels: &Kernels,
         convolution: &Convolution,
         upsample: &Upsample,
         image: Image,
         y: usize,
         blended: &mut [f32],
     ) {
+        let kernels = self.kernels;
         let needed = upsample.needed(&self.window.inside);
         let stride = needed.len() * BLOCK;
         let length = self.window.blocks.len() * stride;
@@ -775,17 +719,3 @@ fn within<'a>(
         .copied()
         .filter(|panel| blocks.contains(&panel.first_block))
 }
-
-/// A depthwise block's geometry, for those who match it.
-pub const DEPTHWISE: [Geometry; 2] = [
-    Geometry {
-        kernel: (3, 3),
-        stride: (1, 1),
-        pad: (1, 1),
-    },
-    Geometry {
-        kernel: (3, 3),
-        stride: (2, 2),
-        pad: (1, 1),
-    },
-];

@@ -158,43 +158,30 @@ impl Convolution {
         );
     }
 
-    /// Rows `rows` of the output, into `out` (those rows of `layout`, halo columns included). The inputs' halos must
-    /// hold the padding.
-    pub fn rows(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Image],
-        skip: Option<Image>,
-        activation: Activation,
-        layout: Layout,
-        rows: Range<usize>,
-        out: &mut [f32],
-    ) {
-        let sources = |y: usize| self.sources(inputs, y);
-        self.rows_from(kernels, &sources, skip, activation, layout, rows, out);
+    /// The rows that `run` names, into `out` (those rows of its layout, halo columns included and untouched). The
+    /// inputs' halos must hold the padding.
+    pub fn rows(&self, run: &Run, activation: Activation, out: &mut [f32]) {
+        self.rows_from(run, &|y| self.sources(run.inputs, y), activation, out);
     }
 
     /// As [`Convolution::rows`], for inputs that are no [`Image`]s: `sources(y)` names what row `y` reads.
     pub fn rows_from<'a>(
         &self,
-        kernels: &Kernels,
+        run: &Run,
         sources: &dyn Fn(usize) -> Sources<'a>,
-        skip: Option<Image>,
         activation: Activation,
-        layout: Layout,
-        rows: Range<usize>,
         out: &mut [f32],
     ) {
-        let (row_len, block_len) = (layout.row_len(), layout.block_len());
+        let (row_len, block_len) = (run.layout.row_len(), run.layout.block_len());
+        let example = sources(run.rows.start);
         for panel in &self.panels {
             let mut weights = panel.weights;
             let mut pass = 0..0;
-            let total = sources(rows.start).count;
-            while pass.end < total {
-                pass = self.pass(panel, sources(rows.start).as_slice(), pass.end);
-                let (first, last) = (pass.start == 0, pass.end == total);
-                for (y, out) in rows.clone().zip(out.chunks_exact_mut(row_len)) {
-                    let skip = skip.filter(|_| last).map(|image| {
+            while pass.end < example.count {
+                pass = self.pass(panel, example.as_slice(), pass.end);
+                let (first, last) = (pass.start == 0, pass.end == example.count);
+                for (y, out) in run.rows.clone().zip(out.chunks_exact_mut(row_len)) {
+                    let skip = run.skip.filter(|_| last).map(|image| {
                         let stride = image.layout.block_len();
                         (
                             &image.at(y as isize, 0)[panel.first_block * stride..],
@@ -209,16 +196,22 @@ impl Convolution {
                     let row = PanelRow {
                         onto: !first,
                         finish,
-                        pixels: layout.width,
+                        pixels: run.layout.width,
                         out_block: block_len,
                     };
                     let at = Panel { weights, ..*panel };
-                    let out = &mut out[panel.first_block * block_len + layout.halo * BLOCK..];
-                    self.panel_row(kernels, at, &sources(y).as_slice()[pass.clone()], row, out);
+                    let out = &mut out[panel.first_block * block_len + run.layout.halo * BLOCK..];
+                    self.panel_row(
+                        run.kernels,
+                        at,
+                        &sources(y).as_slice()[pass.clone()],
+                        row,
+                        out,
+                    );
                 }
-                let channels: usize = sources(rows.start).as_slice()[pass.clone()]
+                let channels: usize = example.as_slice()[pass.clone()]
                     .iter()
-                    .map(|s| s.channels)
+                    .map(|source| source.channels)
                     .sum();
                 weights += channels * panel.blocks * BLOCK;
             }
@@ -253,6 +246,17 @@ impl Convolution {
         }
         sources
     }
+}
+
+/// What a whole convolution or block reads, and which rows of which output it writes.
+pub struct Run<'a> {
+    pub kernels: &'a Kernels,
+    pub inputs: &'a [Image<'a>],
+    /// Added to the output, and of its shape.
+    pub skip: Option<Image<'a>>,
+    /// Of the whole output.
+    pub layout: Layout,
+    pub rows: Range<usize>,
 }
 
 /// How one panel's row is started, finished and laid out.

@@ -4,6 +4,10 @@
 //! vectors of weights and multiplies them with `N` broadcast pixels. With AVX-512, 24 of the 32 registers are
 //! accumulators, and 24 multiplications share about ten loads, so the multiplier is the limit.
 
+// Loops over registers are written with indices: iterators over arrays of vectors are not always unrolled, and then
+// the registers become memory.
+#![allow(clippy::needless_range_loop)]
+
 use super::layout::BLOCK;
 use super::simd::Simd;
 
@@ -111,7 +115,8 @@ pub(super) unsafe fn dense<S: Simd>(row: &DenseRow, out: &mut [f32]) {
 /// Cuts the pixels into tiles of nearly equal width: a last tile of one pixel would wait for its own additions.
 #[inline(always)]
 unsafe fn tiles<S: Simd, const M: usize, const STEP: usize>(row: &DenseRow, out: &mut [f32]) {
-    let widest = (S::ACCUMULATORS / M).max(1);
+    // Strided tiles address each pixel by a register of its own, so they are kept narrow.
+    let widest = (S::ACCUMULATORS / M).clamp(1, if STEP == 1 { 24 } else { 8 });
     let mut x = 0;
     while x < row.pixels {
         let left = row.pixels - x;

@@ -2,6 +2,7 @@
 //! names.
 
 use super::dense::{DenseRow, dense};
+use super::layout::BLOCK;
 use super::rows::{DepthwiseRow, StretchRow, blend, depthwise, logistic, stretch};
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
@@ -26,21 +27,24 @@ pub struct Kernels {
 /// The entry points of one instruction set: each kernel, inlined into a function that may use its instructions.
 macro_rules! entry_points {
     ($name:literal, $simd:ty, $(#[$feature:meta])?) => {{
-        // SAFETY of the five: the caller checked the slices, and `Kernels` is only made where the processor has $simd.
         $(#[$feature])?
         unsafe fn dense_row(row: &DenseRow, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
             unsafe { dense::<$simd>(row, out) }
         }
         $(#[$feature])?
         unsafe fn depthwise_row(row: &DepthwiseRow, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
             unsafe { depthwise::<$simd>(row, out) }
         }
         $(#[$feature])?
         unsafe fn blend_rows(above: &[f32], below: &[f32], weight: f32, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
             unsafe { blend::<$simd>(above, below, weight, out) }
         }
         $(#[$feature])?
         unsafe fn stretch_row(row: &StretchRow, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
             unsafe { stretch::<$simd>(row, out) }
         }
         $(#[$feature])?
@@ -127,7 +131,9 @@ impl Kernels {
 
     /// `out = above + weight · (below − above)`.
     pub fn blend(&self, above: &[f32], below: &[f32], weight: f32, out: &mut [f32]) {
-        assert!(above.len() == out.len() && below.len() == out.len() && out.len() % 16 == 0);
+        assert!(
+            above.len() == out.len() && below.len() == out.len() && out.len().is_multiple_of(BLOCK)
+        );
         // SAFETY: as above.
         unsafe { (self.blend)(above, below, weight, out) }
     }

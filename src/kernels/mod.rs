@@ -15,8 +15,8 @@ mod simd;
 mod tests;
 mod upsample;
 
-pub use block::{Block, DEPTHWISE, Depthwise, Part, Scratch, ScratchSizes};
-pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Sources};
+pub use block::{Block, Depthwise, MAX_PARTS, Part, Scratch, ScratchSizes};
+pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Run, Sources};
 pub use dense::{DenseRow, Finish, MAX_SOURCES, Source, Start, dense_twin};
 pub use isa::{Kernels, UnknownSimd};
 pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};

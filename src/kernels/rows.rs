@@ -1,6 +1,10 @@
 //! The kernels beside the dense one, each on one row: depthwise 3×3, the two halves of bilinear upsampling, and the
 //! logistic function.
 
+// Loops over registers are written with indices: iterators over arrays of vectors are not always unrolled, and then
+// the registers become memory.
+#![allow(clippy::needless_range_loop)]
+
 use super::layout::BLOCK;
 use super::simd::Simd;
 

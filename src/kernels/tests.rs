@@ -23,7 +23,7 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn dense_rows_equal_their_twin(
@@ -314,7 +314,7 @@ fn align_corners(at: usize, output: usize, input: usize) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn convolutions_equal_their_twin(
@@ -346,7 +346,8 @@ proptest! {
             let skip = Image { layout: skip.layout(0), data: &skip_data };
             let activation = Activation { relu_first: false, relu_last };
             let image = Image { layout: image.layout(halo), data: &data };
-            packed.rows(&kernels, &[image], Some(skip), activation, layout, 0..out_height, &mut out[body]);
+            let run = Run { kernels: &kernels, inputs: &[image], skip: Some(skip), layout, rows: 0..out_height };
+            packed.rows(&run, activation, &mut out[body]);
             let mut planes = vec![0.0; twin.data.len()];
             (0..out_height).for_each(|y| export_row(Image { layout, data: &out }, y, &mut planes));
             prop_assert!(close(&planes, &twin.data), "{}", kernels.name);
@@ -429,7 +430,8 @@ proptest! {
             // In two bands, as two threads would.
             for rows in [0..twin.height / 2, twin.height / 2..twin.height] {
                 let body = &mut out[rows.start * layout.row_len()..rows.end * layout.row_len()];
-                block.run(&kernels, &inputs, Some(skip), layout, rows, &mut scratch, body);
+                let run = Run { kernels: &kernels, inputs: &inputs, skip: Some(skip), layout, rows };
+                block.run(&run, &mut scratch, body);
             }
             let mut planes = vec![0.0; twin.data.len()];
             (0..twin.height).for_each(|y| export_row(Image { layout, data: &out }, y, &mut planes));

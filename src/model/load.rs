@@ -50,6 +50,8 @@ impl Loader<'_> {
                 "names a file that the manifest does not use",
             );
         }
+        let bytes = self.limits.kept_frames_bytes;
+        let kept = unet.keep_frames(unet_tensors.image_input, frames.len(), bytes);
         Ok(Package {
             folder: self.folder.to_owned(),
             manifest: manifest.clone(),
@@ -60,6 +62,7 @@ impl Loader<'_> {
             features,
             unet,
             unet_tensors,
+            kept,
             encoder,
             encoder_window,
             golden,

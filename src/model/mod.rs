@@ -25,7 +25,7 @@ pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
     is_model_name,
 };
-pub use network::{Network, NetworkState, TensorSpec};
+pub use network::{KeptFrames, Network, NetworkState, TensorSpec};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;

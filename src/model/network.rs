@@ -1,11 +1,13 @@
 //! One network: an ONNX file in, a shared plan, and states that run it.
 
-use super::fuse::{self, Arena, FuseReport, Program};
+use super::fuse::{self, Arena, FuseReport, Keep, KeepPlan, Program};
 use super::{LoadLimits, ModelError, files};
+use crate::kernels::Floats;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tract_onnx::prelude::*;
 
 /// Name and shape of one input or output of a network. All tensors are f32, row-major.
@@ -89,6 +91,19 @@ impl Network {
         &self.shared.report
     }
 
+    /// Room to keep what depends on input `image_input` alone of each of `frames` frames, in at most `bytes` bytes
+    /// together. Empty, and without effect, where that is too little or tract runs the network.
+    pub fn keep_frames(&self, image_input: usize, frames: usize, bytes: u64) -> KeptFrames {
+        let each = bytes / frames.max(1) as u64;
+        let program = self.shared.whole.as_ref();
+        let plan = program.and_then(|program| program.keep_plan(image_input, each));
+        let frames = if plan.is_some() { frames } else { 0 };
+        KeptFrames {
+            plan,
+            frames: (0..frames).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
     /// Position of an input.
     pub fn input_index(&self, name: &str) -> Result<usize, ModelError> {
         self.position(&self.shared.inputs, name)
@@ -142,6 +157,38 @@ impl fmt::Debug for Network {
     }
 }
 
+/// What [`NetworkState::execute_frame`] remembers of the frames of one package: shared by all its states.
+pub struct KeptFrames {
+    plan: Option<KeepPlan>,
+    frames: Vec<OnceLock<Floats>>,
+}
+
+impl KeptFrames {
+    /// Bytes kept of one frame; 0 if nothing is.
+    pub fn frame_bytes(&self) -> usize {
+        self.plan.as_ref().map_or(0, KeepPlan::bytes)
+    }
+
+    /// Multiplications that a kept frame spares.
+    pub fn spared_multiplications(&self) -> usize {
+        self.plan.as_ref().map_or(0, |plan| plan.saved)
+    }
+
+    /// Frames kept so far.
+    pub fn kept(&self) -> usize {
+        self.frames
+            .iter()
+            .filter(|frame| frame.get().is_some())
+            .count()
+    }
+}
+
+impl fmt::Debug for KeptFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeptFrames({} of {})", self.kept(), self.frames.len())
+    }
+}
+
 /// What one worker needs to run a network: fill the inputs in place, run, read the outputs in place.
 pub struct NetworkState {
     network: Network,
@@ -179,8 +226,53 @@ impl NetworkState {
     /// [`ModelError::Network`] when the engine fails or panics; the state can be used again.
     pub fn execute(&mut self) -> Result<(), ModelError> {
         match &mut self.engine {
-            Engine::Fused(state) => fenced(&self.network.shared.name, || state.execute()),
+            Engine::Fused(state) => fenced(&self.network.shared.name, || state.execute(Keep::No)),
             Engine::Tract(state) => state.execute(&self.network),
+        }
+    }
+
+    /// As [`NetworkState::execute`], for frame `frame` of those that `kept` remembers: what depends on the frame alone
+    /// is computed once and taken from there afterwards, by every state. The image input must be the frame's own
+    /// every time.
+    ///
+    /// # Errors
+    /// As [`NetworkState::execute`].
+    pub fn execute_frame(&mut self, kept: &KeptFrames, frame: usize) -> Result<(), ModelError> {
+        let name = &self.network.shared.name;
+        let (Engine::Fused(state), Some(plan)) = (&mut self.engine, &kept.plan) else {
+            return self.execute();
+        };
+        let Some(cell) = kept.frames.get(frame) else {
+            return fenced(name, || state.execute(Keep::No));
+        };
+        if let Some(room) = cell.get() {
+            return fenced(name, || state.execute(Keep::Use(plan, room)));
+        }
+        let mut room = plan.room();
+        fenced(name, || state.execute(Keep::Fill(plan, &mut room)))?;
+        // Another state may have been quicker; what it kept is the same.
+        let _ = cell.set(room);
+        Ok(())
+    }
+
+    /// Lets every run use `threads` threads of the rayon pool it is called in: the lowest latency for one frame,
+    /// where one thread per frame gives the highest throughput. 1 in the beginning. Without effect where tract runs
+    /// the network.
+    pub fn set_threads(&mut self, threads: usize) {
+        if let Engine::Fused(state) = &mut self.engine
+            && state.threads != threads
+        {
+            state.threads = threads;
+            state.arena = state.program.arena(threads);
+        }
+    }
+
+    /// Runs the network `runs` times on what the inputs hold and returns the shortest time of each fused step, in the
+    /// order of [`FuseReport::steps`]; empty if tract runs the network.
+    pub fn profile(&mut self, runs: usize) -> Vec<Duration> {
+        match &mut self.engine {
+            Engine::Fused(state) => state.profile(runs),
+            Engine::Tract(_) => Vec::new(),
         }
     }
 
@@ -269,6 +361,7 @@ struct FusedState {
     outputs: Vec<Vec<f32>>,
     /// Whether the last run succeeded.
     done: bool,
+    threads: usize,
 }
 
 impl FusedState {
@@ -276,19 +369,44 @@ impl FusedState {
         let zeros =
             |specs: &[TensorSpec]| specs.iter().map(|spec| vec![0.0; spec.values()]).collect();
         FusedState {
-            arena: program.arena(),
+            arena: program.arena(1),
             inputs: zeros(network.inputs()),
             outputs: zeros(network.outputs()),
             program,
             done: false,
+            threads: 1,
         }
     }
 
-    fn execute(&mut self) {
+    fn execute(&mut self, keep: Keep) {
         self.done = false;
         self.program
-            .run(&mut self.arena, &self.inputs, &mut self.outputs);
+            .run(&mut self.arena, &self.inputs, &mut self.outputs, keep);
         self.done = true;
+    }
+}
+
+impl FusedState {
+    fn profile(&mut self, runs: usize) -> Vec<Duration> {
+        let mut shortest = Vec::new();
+        for _ in 0..runs {
+            let mut started = Instant::now();
+            let mut watch = |step: usize, starts: bool| {
+                if starts {
+                    started = Instant::now();
+                    return;
+                }
+                let took = started.elapsed();
+                match shortest.get_mut(step) {
+                    Some(least) => *least = took.min(*least),
+                    None => shortest.push(took),
+                }
+            };
+            let (inputs, outputs) = (&self.inputs, &mut self.outputs);
+            self.program
+                .run_timed(&mut self.arena, inputs, outputs, Keep::No, &mut watch);
+        }
+        shortest
     }
 }
 

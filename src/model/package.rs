@@ -2,7 +2,7 @@
 
 use super::files::read_limited;
 use super::load::Loader;
-use super::{CropCache, LoadLimits, Manifest, ModelError, Network, NetworkState};
+use super::{CropCache, KeptFrames, LoadLimits, Manifest, ModelError, Network, NetworkState};
 use crate::audio::FrontEndSpec;
 use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct Package {
     pub(super) features: Option<OwnFeatures>,
     pub(super) unet: Network,
     pub(super) unet_tensors: UnetTensors,
+    /// What the U-Net computes of each idle frame alone.
+    pub(super) kept: KeptFrames,
     pub(super) encoder: Option<Network>,
     pub(super) encoder_window: Option<Network>,
     pub(super) golden: Option<GoldenValues>,
@@ -47,6 +49,8 @@ pub struct PackageMemory {
     pub features_bytes: usize,
     /// The networks' weights, as large as their files.
     pub networks_bytes: u64,
+    /// What the U-Net's encoder half computed of the idle frames seen so far.
+    pub kept_frames_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -222,6 +226,7 @@ impl Package {
                 .as_ref()
                 .map_or(0, |features| features.padded.len() * size_of::<f32>()),
             networks_bytes: size(&self.manifest.unet.file) + copies * encoder,
+            kept_frames_bytes: self.kept.kept() * self.kept.frame_bytes(),
         }
     }
 
@@ -250,7 +255,7 @@ impl Package {
             });
         }
         input.copy_from_slice(audio);
-        state.execute()
+        state.execute_frame(&self.kept, frame as usize)
     }
 
     /// Computes the package's golden frame and compares. `None`: the package has none. Otherwise the largest

@@ -3,7 +3,8 @@
 use super::graph::{Dense, Graph, NodeId, Op, Term};
 use super::program::{Kind, MAX_INPUTS, Program, Step, Value};
 use crate::kernels::{
-    Activation, Block, Convolution, Depthwise, Geometry, Kernels, Layout, MAX_SOURCES, Part,
+    Activation, Block, Convolution, Depthwise, Geometry, Kernels, Layout, MAX_PARTS, MAX_SOURCES,
+    Part,
 };
 
 /// A step whose images are still nodes of the graph.
@@ -123,7 +124,7 @@ impl Lowering<'_> {
         // A depthwise convolution alone writes whole blocks of channels, so it takes no parts.
         let parts = match self.op(input) {
             Op::Concat(parts)
-                if self.single(input) && found.project.is_some() && parts.len() <= MAX_INPUTS =>
+                if self.single(input) && found.project.is_some() && parts.len() <= MAX_PARTS =>
             {
                 found.absorbed.push(input);
                 parts.clone()
@@ -430,7 +431,7 @@ fn plan(graph: &Graph, kernels: Kernels, drafts: Vec<Draft>) -> Program {
                 halo: halos[id],
             };
             let slot = take_slot(&mut slots, &mut free, layout.len());
-            let value = Value { slot, layout };
+            let value = Value { id, slot, layout };
             values[id] = Some(value);
             value
         });

@@ -7,9 +7,11 @@ mod graph;
 mod lower;
 mod program;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use crate::kernels::Kernels;
-pub(in crate::model) use program::{Arena, Program};
+pub(in crate::model) use program::{Arena, Keep, KeepPlan, Program};
 use std::fmt;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -38,8 +40,11 @@ pub struct FuseReport {
 ///
 /// # Errors
 /// If `LIPSYNCD_SIMD` names no instruction set of this processor, or the graph contradicts itself.
-pub(in crate::model) fn fuse(mut model: TypedModel) -> TractResult<(TypedModel, FuseReport)> {
-    let kernels = Kernels::from_environment()?;
+pub(in crate::model) fn fuse(model: TypedModel) -> TractResult<(TypedModel, FuseReport)> {
+    fuse_with(model, Kernels::from_environment()?)
+}
+
+fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel, FuseReport)> {
     let mut report = FuseReport {
         simd: kernels.name,
         ..FuseReport::default()
@@ -58,7 +63,7 @@ pub(in crate::model) fn fuse(mut model: TypedModel) -> TractResult<(TypedModel, 
                 .map(|(name, kind, count)| (name.to_owned(), kind, count)),
         );
         report.activation_bytes += program.activation_bytes();
-        report.arena_bytes += program.arena().bytes();
+        report.arena_bytes += program.arena(1).bytes();
         report.weight_bytes += program.weight_bytes();
         let facts = segment
             .outputs
@@ -149,7 +154,7 @@ impl EvalOp for Fused {
 
     fn state(&self, _: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
         Ok(Some(Box::new(FusedState {
-            arena: self.program.arena(),
+            arena: self.program.arena(1),
         })))
     }
 }
@@ -197,7 +202,8 @@ impl OpState for FusedState {
             let mut plain = plain.collect::<TractResult<Vec<_>>>()?;
             let outputs = plain.iter_mut().map(|view| view.as_slice_mut::<f32>());
             let mut outputs = outputs.collect::<TractResult<Vec<_>>>()?;
-            op.program.run(&mut self.arena, &views, &mut outputs);
+            op.program
+                .run(&mut self.arena, &views, &mut outputs, Keep::No);
         }
         Ok(tensors
             .into_iter()

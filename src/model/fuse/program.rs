@@ -1,9 +1,10 @@
 //! A segment as a list of steps over buffers that are planned once: what runs instead of tract's nodes.
 
 use crate::kernels::{
-    Activation, BLOCK, Block, Convolution, Floats, Image, Kernels, Layout, Scratch, ScratchSizes,
-    Upsample, clear_halo, export_row, import_rows,
+    Activation, BLOCK, Block, Convolution, Floats, Image, Kernels, Layout, Run, Scratch,
+    ScratchSizes, Upsample, clear_halo, export_row, import_rows,
 };
+use std::ops::Range;
 
 /// Images that one step reads, at most.
 pub(super) const MAX_INPUTS: usize = 8;
@@ -11,6 +12,8 @@ pub(super) const MAX_INPUTS: usize = 8;
 /// An image in a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
+    /// Which image of the graph it is.
+    pub id: usize,
     pub slot: usize,
     pub layout: Layout,
 }
@@ -63,15 +66,20 @@ pub(in crate::model) struct Program {
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Arena {
     slots: Vec<Floats>,
-    scratch: Scratch,
+    /// One for each thread.
+    scratch: Vec<Scratch>,
     blended: Floats,
 }
+
+/// A band is never lower than this: its edge rows are made twice.
+const BAND_ROWS: usize = 4;
 
 impl Arena {
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
         let floats: usize = self.slots.iter().map(|slot| slot.len()).sum();
-        (floats + self.blended.len()) * size_of::<f32>() + self.scratch.bytes()
+        (floats + self.blended.len()) * size_of::<f32>()
+            + self.scratch.iter().map(Scratch::bytes).sum::<usize>()
     }
 }
 
@@ -99,8 +107,8 @@ impl Program {
         }
     }
 
-    /// Buffers for one state.
-    pub fn arena(&self) -> Arena {
+    /// Buffers for one state that computes every image on `threads` threads.
+    pub fn arena(&self, threads: usize) -> Arena {
         let slots = self
             .slots
             .iter()
@@ -110,7 +118,7 @@ impl Program {
         self.scratch.iter().for_each(|sizes| scratch.grow(sizes));
         Arena {
             slots,
-            scratch,
+            scratch: vec![scratch; threads.max(1)],
             blended: Floats::zeros(self.blended),
         }
     }
@@ -141,30 +149,41 @@ impl Program {
             .sum()
     }
 
-    /// Runs every step. Inputs and outputs are planar (`[channels][height][width]`).
+    /// Runs every step that `keep` does not spare. Inputs and outputs are planar (`[channels][height][width]`). With
+    /// an arena of several threads, bands of each image are computed at once in the current rayon pool.
     ///
     /// # Panics
     /// If a slice has not the size of its image, or the arena is another program's.
     pub fn run(
         &self,
         arena: &mut Arena,
-        inputs: &[impl AsRef<[f32]>],
+        inputs: &[impl AsRef<[f32]> + Sync],
         outputs: &mut [impl AsMut<[f32]>],
+        keep: Keep,
     ) {
-        self.run_timed(arena, inputs, outputs, &mut |_, _| ());
+        self.run_timed(arena, inputs, outputs, keep, &mut |_, _| ());
     }
 
     /// As [`Program::run`], telling `watch` each step's number as it starts (`true`) and ends (`false`).
     pub fn run_timed(
         &self,
         arena: &mut Arena,
-        inputs: &[impl AsRef<[f32]>],
+        inputs: &[impl AsRef<[f32]> + Sync],
         outputs: &mut [impl AsMut<[f32]>],
+        mut keep: Keep,
         watch: &mut dyn FnMut(usize, bool),
     ) {
         for (number, step) in self.steps.iter().enumerate() {
             watch(number, true);
-            self.step(step, arena, inputs, outputs);
+            if !keep.spares(number) {
+                match step.output {
+                    Some(output) => {
+                        self.step(step, output, arena, inputs, &keep);
+                        keep.store(output, &arena.slots[output.slot]);
+                    }
+                    None => self.export(step, arena, outputs, &keep),
+                }
+            }
             watch(number, false);
         }
     }
@@ -172,19 +191,23 @@ impl Program {
     fn step(
         &self,
         step: &Step,
+        output: Value,
         arena: &mut Arena,
-        inputs: &[impl AsRef<[f32]>],
-        outputs: &mut [impl AsMut<[f32]>],
+        inputs: &[impl AsRef<[f32]> + Sync],
+        keep: &Keep,
     ) {
-        let Some(output) = step.output else {
-            return self.export(step, arena, outputs);
-        };
         // Taken out of the arena while it is written, so that the inputs can be borrowed from the rest.
         let mut buffer = std::mem::take(&mut arena.slots[output.slot]);
+        let Arena {
+            slots,
+            scratch,
+            blended,
+        } = arena;
         let layout = output.layout;
         let data = &mut buffer[..layout.len()];
         clear_halo(layout, data);
-        let body = &mut data[layout.halo * layout.row_len()..][..layout.height * layout.row_len()];
+        let row_len = layout.row_len();
+        let body = &mut data[layout.halo * row_len..][..layout.height * row_len];
         let empty = Layout {
             channels: 0,
             height: 0,
@@ -196,41 +219,35 @@ impl Program {
             data: &[],
         }; MAX_INPUTS];
         for (image, input) in images.iter_mut().zip(&step.inputs) {
-            *image = Image {
-                layout: input.layout,
-                data: &arena.slots[input.slot],
-            };
+            *image = keep.image(*input, slots);
         }
         let images = &images[..step.inputs.len()];
-        let skip = step.skip.map(|value| Image {
-            layout: value.layout,
-            data: &arena.slots[value.slot],
-        });
-        let rows = 0..layout.height;
+        let skip = step.skip.map(|value| keep.image(value, slots));
+        let run = |rows| Run {
+            kernels: &self.kernels,
+            inputs: images,
+            skip,
+            layout,
+            rows,
+        };
         match &step.kind {
-            Kind::Import(number) => import_rows(inputs[*number].as_ref(), layout, rows, body),
-            Kind::Block(block) => block.run(
-                &self.kernels,
-                images,
-                skip,
-                layout,
-                rows,
-                &mut arena.scratch,
-                body,
-            ),
+            Kind::Import(number) => {
+                let planes = inputs[*number].as_ref();
+                in_bands(layout, body, scratch, |rows, out, _| {
+                    import_rows(planes, layout, rows, out)
+                });
+            }
+            Kind::Block(block) => in_bands(layout, body, scratch, |rows, out, scratch| {
+                block.run(&run(rows), scratch, out);
+            }),
             Kind::Dense(convolution, activation) => {
-                convolution.rows(&self.kernels, images, skip, *activation, layout, rows, body);
+                in_bands(layout, body, scratch, |rows, out, _| {
+                    convolution.rows(&run(rows), *activation, out);
+                })
             }
             Kind::Upsample(upsample) => {
-                for (y, out) in body.chunks_exact_mut(layout.row_len()).enumerate() {
-                    upsample.whole_row(
-                        &self.kernels,
-                        images[0],
-                        y,
-                        layout,
-                        &mut arena.blended,
-                        out,
-                    );
+                for (y, out) in body.chunks_exact_mut(row_len).enumerate() {
+                    upsample.whole_row(&self.kernels, images[0], y, layout, blended, out);
                 }
             }
             Kind::Concat => concat(images, layout, body),
@@ -241,22 +258,182 @@ impl Program {
             }
             Kind::Export { .. } => {}
         }
-        arena.slots[output.slot] = buffer;
+        slots[output.slot] = buffer;
     }
 
-    fn export(&self, step: &Step, arena: &Arena, outputs: &mut [impl AsMut<[f32]>]) {
+    fn export(&self, step: &Step, arena: &Arena, outputs: &mut [impl AsMut<[f32]>], keep: &Keep) {
         let Kind::Export { output, logistic } = step.kind else {
             return;
         };
-        let value = step.inputs[0];
-        let image = Image {
-            layout: value.layout,
-            data: &arena.slots[value.slot],
-        };
+        let image = keep.image(step.inputs[0], &arena.slots);
         let planes = outputs[output].as_mut();
-        (0..value.layout.height).for_each(|y| export_row(image, y, planes));
+        (0..image.layout.height).for_each(|y| export_row(image, y, planes));
         if logistic {
             self.kernels.logistic(planes);
+        }
+    }
+
+    /// Plans what to keep of each frame: images that depend on input `frame_input` alone and that others read, at
+    /// most `bytes` of them. Those nearest to the input are the largest and save the least, so they are given up
+    /// first and computed again. `None` if nothing is won within `bytes`.
+    pub fn keep_plan(&self, frame_input: usize, bytes: u64) -> Option<KeepPlan> {
+        let mut of_frame = vec![false; self.values()];
+        for step in &self.steps {
+            let Some(output) = step.output else { continue };
+            of_frame[output.id] = match step.kind {
+                Kind::Import(number) => number == frame_input,
+                _ => step.reads().all(|value| of_frame[value.id]),
+            };
+        }
+        let mut wanted = vec![false; self.values()];
+        for step in &self.steps {
+            if step.output.is_none_or(|output| !of_frame[output.id]) {
+                step.reads()
+                    .filter(|value| of_frame[value.id])
+                    .for_each(|value| wanted[value.id] = true);
+            }
+        }
+        let kept: Vec<Value> = self
+            .steps
+            .iter()
+            .filter_map(|step| step.output)
+            .filter(|value| wanted[value.id])
+            .collect();
+        let size = |values: &[Value]| values.iter().map(|value| value.layout.len()).sum::<usize>();
+        let given_up = (0..kept.len())
+            .find(|first| (size(&kept[*first..]) * size_of::<f32>()) as u64 <= bytes)?;
+        let mut plan = KeepPlan {
+            at: vec![None; self.values()],
+            spared: Vec::new(),
+            floats: 0,
+            saved: 0,
+        };
+        for value in &kept[given_up..] {
+            plan.at[value.id] = Some(plan.floats);
+            plan.floats += value.layout.len();
+        }
+        let mut needed = vec![false; self.values()];
+        for step in self.steps.iter().rev() {
+            let runs = step.output.is_none_or(|output| needed[output.id]);
+            plan.spared.push(!runs);
+            if runs {
+                let made = step.reads().filter(|value| plan.at[value.id].is_none());
+                made.for_each(|value| needed[value.id] = true);
+            } else {
+                plan.saved += step.multiplications;
+            }
+        }
+        plan.spared.reverse();
+        (plan.saved > 0).then_some(plan)
+    }
+
+    fn values(&self) -> usize {
+        self.steps
+            .iter()
+            .filter_map(|step| step.output)
+            .map(|value| value.id + 1)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Step {
+    fn reads(&self) -> impl Iterator<Item = &Value> {
+        self.inputs.iter().chain(&self.skip)
+    }
+}
+
+/// Calls `work(rows, their floats, scratch)` for the whole image, or for a band of it per scratch, all at once.
+fn in_bands(
+    layout: Layout,
+    body: &mut [f32],
+    scratch: &mut [Scratch],
+    work: impl Fn(Range<usize>, &mut [f32], &mut Scratch) + Sync,
+) {
+    let bands = scratch.len().min(layout.height / BAND_ROWS);
+    if bands < 2 {
+        return work(0..layout.height, body, &mut scratch[0]);
+    }
+    let height = layout.height.div_ceil(bands);
+    rayon::scope(|scope| {
+        for (band, (body, scratch)) in body
+            .chunks_mut(height * layout.row_len())
+            .zip(scratch)
+            .enumerate()
+        {
+            let work = &work;
+            scope.spawn(move |_| {
+                let first = band * height;
+                work(first..first + body.len() / layout.row_len(), body, scratch);
+            });
+        }
+    });
+}
+
+/// What is kept of a frame between runs: made by [`Program::keep_plan`].
+#[derive(Clone, Debug)]
+pub(in crate::model) struct KeepPlan {
+    /// Where each image lies, by its id.
+    at: Vec<Option<usize>>,
+    /// Steps that a kept frame spares.
+    spared: Vec<bool>,
+    floats: usize,
+    /// Multiplications that a kept frame spares.
+    pub saved: usize,
+}
+
+impl KeepPlan {
+    /// Bytes kept of one frame.
+    pub fn bytes(&self) -> usize {
+        self.floats * size_of::<f32>()
+    }
+
+    /// Room for one frame.
+    pub fn room(&self) -> Floats {
+        Floats::zeros(self.floats)
+    }
+}
+
+/// What a run does with what is kept of its frame.
+pub(in crate::model) enum Keep<'a> {
+    /// Nothing is kept.
+    No,
+    /// The frame is new: fill the room.
+    Fill(&'a KeepPlan, &'a mut Floats),
+    /// The frame was seen before: take what is kept, spare what made it.
+    Use(&'a KeepPlan, &'a Floats),
+}
+
+impl Keep<'_> {
+    fn spares(&self, step: usize) -> bool {
+        matches!(self, Keep::Use(plan, _) if plan.spared[step])
+    }
+
+    fn store(&mut self, value: Value, made: &[f32]) {
+        let Keep::Fill(plan, room) = self else { return };
+        if let Some(at) = plan.at[value.id] {
+            let length = value.layout.len();
+            room[at..at + length].copy_from_slice(&made[..length]);
+        }
+    }
+
+    fn image<'b>(&'b self, value: Value, slots: &'b [Floats]) -> Image<'b> {
+        let layout = value.layout;
+        match self {
+            Keep::Use(KeepPlan { at, .. }, room) => match at[value.id] {
+                Some(at) => Image {
+                    layout,
+                    data: &room[at..at + layout.len()],
+                },
+                None => Image {
+                    layout,
+                    data: &slots[value.slot],
+                },
+            },
+            _ => Image {
+                layout,
+                data: &slots[value.slot],
+            },
         }
     }
 }

@@ -1,0 +1,161 @@
+//! Fused networks against tract's own operators, on small networks that hold every block.
+
+use super::*;
+use crate::model::{LoadLimits, Network};
+
+const KNOWN: &[u8] = include_bytes!("../../../tests/data/networks/small_unet.onnx");
+const WITH_ELU: &[u8] = include_bytes!("../../../tests/data/networks/small_unet_with_elu.onnx");
+
+fn decluttered(onnx: &[u8]) -> TypedModel {
+    let model = tract_onnx::onnx().model_for_read(&mut &*onnx);
+    model
+        .and_then(|model| model.into_typed())
+        .and_then(|model| model.into_decluttered())
+        .expect("a known network")
+}
+
+/// Numbers between 0 and 1 that change from place to place.
+fn values(length: usize, seed: f32) -> Vec<f32> {
+    (0..length)
+        .map(|at| ((at as f32 + 1.0) * seed).sin().abs())
+        .collect()
+}
+
+fn run(model: TypedModel) -> Vec<f32> {
+    let inputs: TVec<TValue> = model
+        .input_outlets()
+        .expect("inputs")
+        .iter()
+        .map(|outlet| {
+            let shape = model
+                .outlet_fact(*outlet)
+                .expect("a fact")
+                .shape
+                .as_concrete()
+                .expect("fixed")
+                .to_vec();
+            let values = values(shape.iter().product(), 12.9898);
+            Tensor::from_shape(&shape, &values)
+                .expect("as many values")
+                .into_tvalue()
+        })
+        .collect();
+    let plan = model
+        .into_optimized()
+        .and_then(TypedSimplePlan::new)
+        .expect("a plan");
+    let mut state = plan.spawn().expect("a state");
+    // Twice: nothing may be left over from one run to the next.
+    state.run(inputs.clone()).expect("a first run");
+    let outputs = state.run(inputs).expect("a second run");
+    outputs[0]
+        .view()
+        .as_slice::<f32>()
+        .expect("floats")
+        .to_vec()
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn a_known_network_becomes_one_program_with_the_same_output() {
+    let expected = run(decluttered(KNOWN));
+    for kernels in Kernels::available() {
+        let (model, report) = fuse_with(decluttered(KNOWN), kernels).expect("fused");
+        assert!(report.left.is_empty(), "{:?}", report.left);
+        assert!(report.arena_bytes < report.activation_bytes);
+        assert!(whole(&model).is_some());
+        let error = worst(&run(model), &expected);
+        assert!(error < 1e-5, "{}: {error}", kernels.name);
+    }
+}
+
+#[test]
+fn what_is_not_known_stays_tracts() {
+    let expected = run(decluttered(WITH_ELU));
+    for kernels in Kernels::available() {
+        let (model, report) = fuse_with(decluttered(WITH_ELU), kernels).expect("fused");
+        // tract writes one Elu as four nodes.
+        assert_eq!(report.left.len(), 4, "{:?}", report.left);
+        assert!(whole(&model).is_none());
+        assert!(report.replaced > 40, "{}", report.replaced);
+        let error = worst(&run(model), &expected);
+        assert!(error < 1e-5, "{}: {error}", kernels.name);
+    }
+}
+
+fn network() -> Network {
+    Network::from_onnx("small_unet", KNOWN, &[], &LoadLimits::default()).expect("a network")
+}
+
+#[test]
+fn threads_change_nothing() {
+    let network = network();
+    let mut state = network.new_state().expect("a state");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(3)
+        .build()
+        .expect("threads");
+    let mut outputs = Vec::new();
+    for threads in [1, 2, 3] {
+        state.set_threads(threads);
+        for input in 0..2 {
+            let length = network.inputs()[input].values();
+            state
+                .input_mut(input)
+                .copy_from_slice(&values(length, 78.233));
+        }
+        pool.install(|| state.execute()).expect("a run");
+        outputs.push(state.output(0).to_vec());
+    }
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+}
+
+#[test]
+fn kept_frames_change_nothing_but_the_work() {
+    let network = network();
+    let (image, audio) = (
+        network.input_index("input").expect("there"),
+        network.input_index("audio").expect("there"),
+    );
+    let mut saved = Vec::new();
+    for bytes in [1 << 20, 60_000, 20_000, 100] {
+        let kept = network.keep_frames(image, 2, 2 * bytes);
+        assert!(kept.frame_bytes() as u64 <= bytes);
+        saved.push(kept.spared_multiplications());
+        let (mut first, mut second) = (
+            network.new_state().expect("a state"),
+            network.new_state().expect("a state"),
+        );
+        for frame in [0, 1, 0, 1, 5] {
+            for state in [&mut first, &mut second] {
+                let seed = 3.7 + frame as f32;
+                let length = network.inputs()[image].values();
+                state
+                    .input_mut(image)
+                    .copy_from_slice(&values(length, seed));
+                let length = network.inputs()[audio].values();
+                state.input_mut(audio).copy_from_slice(&values(length, 1.1));
+            }
+            first.execute_frame(&kept, frame).expect("a run");
+            second.execute().expect("a run");
+            assert_eq!(
+                first.output(0),
+                second.output(0),
+                "frame {frame} in {bytes} bytes"
+            );
+        }
+        assert_eq!(kept.kept(), if kept.frame_bytes() > 0 { 2 } else { 0 });
+    }
+    assert!(
+        saved.is_sorted_by(|a, b| a >= b) && saved[0] > saved[3],
+        "{saved:?}"
+    );
+    assert_eq!(saved[3], 0);
+}
