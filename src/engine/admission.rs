@@ -11,7 +11,8 @@ use super::job::PictureKind;
 /// threads of the connections, and for the cores being slower than when they were measured.
 const HEADROOM: f64 = 0.8;
 
-/// What one frame of a package costs on one core: median times of a frame whose encoder row is new.
+/// What one frame of a package costs on one core, one of its encoder rows being new: the shortest of a
+/// few, measured when the package is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The predicted square alone.

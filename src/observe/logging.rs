@@ -3,7 +3,7 @@
 use std::fmt;
 
 use log::LevelFilter;
-use simplelog::{ConfigBuilder, LevelPadding, SimpleLogger, ThreadLogMode};
+use simplelog::{ConfigBuilder, LevelPadding, ThreadLogMode, WriteLogger};
 
 /// A logger was set before.
 #[derive(Debug)]
@@ -36,5 +36,5 @@ pub fn start_log(level: LevelFilter) -> Result<(), LogError> {
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         config.set_time_level(LevelFilter::Off);
     }
-    SimpleLogger::init(level, config.build()).map_err(|_| LogError)
+    WriteLogger::init(level, config.build(), std::io::stderr()).map_err(|_| LogError)
 }
