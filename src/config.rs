@@ -132,6 +132,10 @@ limits! {
         "Frames of one package's idle video";
     max_packages: 32, 1 => 1024, "packages",
         "Packages served at once";
+    check_ms: 60000, 1000 => 600000, "ms",
+        "Time for the child process that checks a package before a client's load_model loads it";
+    max_check_bytes: 4294967296, 268435456 => 68719476736, "bytes",
+        "Address space of that child process: a crafted network can ask for any amount";
     max_streams: 4, 1 => 64, "streams",
         "Streams of one connection (protocol v2)";
     resume_ms: 15000, 0 => 600000, "ms",
@@ -212,6 +216,9 @@ pub struct Config {
     pub protocols: ProtocolSet,
     /// Whether clients may load and unload packages of `models_dir`.
     pub allow_load: bool,
+    /// The program that checks a package in a child process before a client's `load_model` loads it:
+    /// this binary. `None`: no check.
+    pub checker: Option<PathBuf>,
     /// Origins of pages that may open a WebSocket; empty: all.
     pub origins: Vec<String>,
     /// Threads that compute.
@@ -231,6 +238,7 @@ impl Config {
             static_dir: None,
             protocols: ProtocolSet::ALL,
             allow_load: false,
+            checker: None,
             origins: Vec::new(),
             workers: 2,
             jpeg_quality: 90,

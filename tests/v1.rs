@@ -371,6 +371,7 @@ fn what_is_switched_off_says_so_and_json_goes_on() {
 fn packages_are_loaded_and_unloaded_where_it_is_allowed() {
     let mut config = config();
     config.allow_load = true;
+    config.checker = Some(env!("CARGO_BIN_EXE_lipsyncd").into());
     let memory = Memory::new(&config);
     let mut client = memory.connect("");
     let mut ask = |message: &str| {
@@ -453,7 +454,9 @@ fn connections_take_turns() {
 
 #[test]
 fn stopping_finishes_what_is_in_flight() {
-    let app = app(&config());
+    let mut config = config();
+    config.limits.drain_ms = 60_000;
+    let app = app(&config);
     let mut client = websocket(app.address(), "lipsync.v1.timed");
     for frame_id in 0..10 {
         let request = binary_request("tiny_ave", frame_id, &speech(frame_id));

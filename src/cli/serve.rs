@@ -97,6 +97,7 @@ impl Serve {
             static_dir: self.static_dir.clone(),
             protocols: self.protocols,
             allow_load: self.allow_load,
+            checker: std::env::current_exe().ok(),
             origins: self.allow_origins.clone(),
             workers,
             jpeg_quality: self.quality,

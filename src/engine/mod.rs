@@ -17,10 +17,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::model::{LoadLimits, ModelError, Package, Registry, is_model_name};
+use crate::model::{
+    CheckLimits, LoadLimits, ModelError, Package, Registry, check_in_child, is_model_name,
+};
 use crate::observe::Stats;
 
 pub use admission::{Admission, Cost, Overloaded, Permit};
@@ -64,6 +67,18 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// A package is being loaded; the next must wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading;
+
+impl std::fmt::Display for Loading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "another package is being loaded; try again when it is")
+    }
+}
+
+impl std::error::Error for Loading {}
+
 /// The engine. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
@@ -74,6 +89,9 @@ pub struct Engine {
 struct Shared {
     registry: Registry,
     models_dir: PathBuf,
+    checker: Option<PathBuf>,
+    check_limits: CheckLimits,
+    loader: Mutex<Option<JoinHandle<()>>>,
     queue: FairQueue<ConnectionId, (Instant, Job)>,
     workers: Vec<Mutex<Worker>>,
     common: Common,
@@ -100,6 +118,12 @@ impl Engine {
         let shared = Arc::new(Shared {
             registry: Registry::new(load_limits),
             models_dir: config.models_dir.clone(),
+            checker: config.checker.clone(),
+            check_limits: CheckLimits {
+                memory_bytes: limits.max_check_bytes,
+                time: Duration::from_millis(limits.check_ms),
+            },
+            loader: Mutex::new(None),
             queue: FairQueue::new(limits.max_queue as usize),
             workers: (0..config.workers).map(|_| Mutex::default()).collect(),
             common: Common {
@@ -137,28 +161,53 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads a package of the models folder on a worker; [`Event::Loaded`] tells how it went.
-    pub fn load(&self, name: String, ticket: u64, reply: MailboxSender<Event>) {
+    /// Loads a package of the models folder for a client, on a thread of its own; [`Event::Loaded`] tells
+    /// how it went. Where a checker is configured the package is first loaded and run in a child process,
+    /// so that a crafted network can harm nothing but the child.
+    ///
+    /// # Errors
+    /// [`Loading`]: one package is loaded at a time.
+    pub fn load(
+        &self,
+        name: String,
+        ticket: u64,
+        reply: MailboxSender<Event>,
+    ) -> Result<(), Loading> {
+        let mut loader = self
+            .shared
+            .loader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if loader.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Err(Loading);
+        }
+        if let Some(finished) = loader.take() {
+            let _ = finished.join();
+        }
         let engine = self.clone();
-        self.pool.spawn(move |_| {
-            let started = Instant::now();
-            let loaded = catch_unwind(AssertUnwindSafe(|| engine.load_named(&name)));
-            let result = match loaded {
-                Ok(result) => result.map(|_| started.elapsed()),
-                Err(_) => Err(ModelError::Network {
-                    network: name.clone(),
-                    reason: "loading it panicked; the log says how".to_owned(),
-                }),
-            };
-            deliver(
-                &reply,
-                Event::Loaded {
-                    ticket,
-                    name,
-                    result,
-                },
-            );
-        });
+        let thread = thread::Builder::new()
+            .name("load".to_owned())
+            .spawn(move || {
+                let started = Instant::now();
+                let loaded = catch_unwind(AssertUnwindSafe(|| engine.load_named(&name)));
+                let result = match loaded {
+                    Ok(result) => result.map(|_| started.elapsed()),
+                    Err(_) => Err(ModelError::Network {
+                        network: name.clone(),
+                        reason: "loading it panicked; the log says how".to_owned(),
+                    }),
+                };
+                deliver(
+                    &reply,
+                    Event::Loaded {
+                        ticket,
+                        name,
+                        result,
+                    },
+                );
+            });
+        *loader = Some(thread.map_err(|_| Loading)?);
+        Ok(())
     }
 
     fn load_named(&self, name: &str) -> Result<Arc<Package>, ModelError> {
@@ -168,7 +217,11 @@ impl Engine {
                 loaded: self.registry().names(),
             });
         }
-        self.load_folder(&self.shared.models_dir.join(name))
+        let folder = self.shared.models_dir.join(name);
+        if let Some(checker) = &self.shared.checker {
+            check_in_child(checker, &folder, self.shared.check_limits)?;
+        }
+        self.load_folder(&folder)
     }
 
     /// Loads a package here and now: reads and checks it, measures what its frames cost, prepares every
@@ -245,6 +298,15 @@ impl Engine {
                 Duration::ZERO,
                 Err(JobError::Stopping),
             );
+        }
+        let loader = self
+            .shared
+            .loader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(loader) = loader {
+            let _ = loader.join();
         }
         self.pool.stop();
     }

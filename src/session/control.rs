@@ -92,7 +92,8 @@ impl Conversation {
                 }
                 self.context
                     .engine
-                    .load(model_name, ticket, self.events.clone());
+                    .load(model_name, ticket, self.events.clone())
+                    .map_err(|loading| ErrorReply::new(Code::Busy, loading.to_string()))?;
                 self.await_load(ticket, origin.clone());
                 return Ok(None);
             }
