@@ -7,6 +7,7 @@ export { Connection, MODES } from "./lipsync/connection.js";
 export { RequestSession, WIRE_RATE, encodeFor, decodeFrom } from "./lipsync/request-session.js";
 export { StreamSession } from "./lipsync/stream-session.js";
 export { Microphone, MicrophoneError, listMicrophones } from "./lipsync/microphone.js";
+export { Meter } from "./lipsync/meter.js";
 export { FrameTimeline } from "./lipsync/timeline.js";
 export { PcmBuffer, pcmBytes } from "./lipsync/pcm.js";
 export { StreamResampler, toPcm16 } from "./lipsync/resample.js";

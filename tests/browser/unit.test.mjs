@@ -135,6 +135,13 @@ test("a recording is bounded, and its lines give the bytes back", () => {
   assert.equal(recorder.entries.length, 1);
 });
 
+test("everything that the library exports has a type", async () => {
+  const types = readFileSync(new URL("../../static/lipsync.d.ts", import.meta.url), "utf8");
+  for (const name of Object.keys(await import("../../static/lipsync.js"))) {
+    assert.match(types, new RegExp(`^export (class|function|const|namespace) ${name}\\b`, "m"));
+  }
+});
+
 test("ping-pong walks to and fro", () => {
   assert.deepEqual([0, 1, 2, 3, 4, 5, 6].map((number) => pingPong(number, 4)), [0, 1, 2, 3, 2, 1, 0]);
   assert.equal(pingPong(9, 1), 0);
