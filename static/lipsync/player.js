@@ -42,6 +42,7 @@ export class Player extends EventTarget {
 
   add(face) {
     this.faces.add(face);
+    face.onReady = (frame) => this.observeTransit(frame);
     if (this.utterance) face.begin(this.utterance);
   }
 
@@ -169,7 +170,6 @@ export class Player extends EventTarget {
     microphone.setMonitor(monitor);
     const lookAheadMs = Math.max(0, ...[...this.faces].map((face) => face.metadata?.look_ahead_ms ?? 0));
     this.live = new AdaptiveDelay({ floorMs: lookAheadMs + LIVE_FLOOR_MS, ceilingMs: LIVE_CEILING_MS });
-    for (const face of this.faces) face.onReady = (frame) => this.observeTransit(frame);
     this.begin(audio);
     this.clock.reset();
     this.setState("speaking");
@@ -232,10 +232,7 @@ export class Player extends EventTarget {
     this.microphone = undefined;
     this.live = undefined;
     this.utterance = undefined;
-    for (const face of this.faces) {
-      face.onReady = undefined;
-      face.interrupt();
-    }
+    for (const face of this.faces) face.interrupt();
     this.setState("idle");
   }
 

@@ -67,7 +67,8 @@ export class StreamSession extends EventTarget {
     clearTimeout(this.timer);
     this.connection.removeEventListener("message", this.onMessage);
     this.connection.removeEventListener("open", this.onOpen);
-    if (this.opened) this.connection.sendText({ type: "close", stream: STREAM });
+    const open = this.opened && this.connection.wire === "stream";
+    if (open) this.connection.sendText({ type: "close", stream: STREAM });
     this.opened = null;
   }
 
