@@ -134,7 +134,10 @@ fn dependencies_point_one_way() {
         ),
     ] {
         let own = room.trim_end_matches('/').trim_end_matches(".rs");
-        for (file, text) in sources().iter().filter(|(file, _)| file.starts_with(room) && !is_test(file)) {
+        for (file, text) in sources()
+            .iter()
+            .filter(|(file, _)| file.starts_with(room) && !is_test(file))
+        {
             for line in code(text) {
                 for (at, found) in line.match_indices("crate::") {
                     let rest = &line[at + found.len()..];

@@ -97,7 +97,8 @@ impl Admission {
     ) -> Result<Permit, Overloaded> {
         let mut state = self.lock();
         let load = state.load(package, picture, frame_rate);
-        if state.used + load > self.0.budget + 1e-9 {
+        // A stream that is alone makes nobody else late; what it cannot be sent in time it is told.
+        if state.active > 0 && state.used + load > self.0.budget + 1e-9 {
             return Err(Overloaded {
                 active: state.active,
                 capacity: self.room(&state, load),
@@ -132,7 +133,7 @@ impl Admission {
             return u32::MAX;
         }
         let more = ((self.0.budget - state.used).max(0.0) / load + 1e-9) as u32;
-        state.active.saturating_add(more)
+        state.active.saturating_add(more).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -200,6 +201,16 @@ mod tests {
         );
         permits.pop();
         assert!(admission.admit("face", PictureKind::Full, 25).is_err());
+        assert!(admission.admit("face", PictureKind::Mouth, 25).is_ok());
+    }
+
+    #[test]
+    fn a_lone_stream_is_admitted_whatever_it_costs() {
+        let admission = admission();
+        let permit = admission.admit("face", PictureKind::Full, 1000).unwrap();
+        let refused = admission.admit("face", PictureKind::Mouth, 25).unwrap_err();
+        assert_eq!((refused.active, refused.capacity), (1, 1));
+        drop(permit);
         assert!(admission.admit("face", PictureKind::Mouth, 25).is_ok());
     }
 
