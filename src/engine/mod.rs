@@ -6,6 +6,7 @@
 
 mod admission;
 mod job;
+mod load;
 mod mailbox;
 mod pool;
 mod queue;
@@ -35,6 +36,7 @@ pub use pool::PoolError;
 pub use queue::{FairQueue, Full};
 pub use rows::{Row, RowCache};
 
+use load::Load;
 use pool::Pool;
 use worker::{Common, Worker};
 
@@ -99,6 +101,7 @@ struct Shared {
     stats: Arc<Stats>,
     stopping: AtomicBool,
     abandoned: AtomicU64,
+    load: Load,
 }
 
 impl Engine {
@@ -135,6 +138,7 @@ impl Engine {
             stats,
             stopping: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
+            load: Load::default(),
         });
         let pool = Arc::new(Pool::start(config.workers)?);
         Ok(Engine { shared, pool })
@@ -371,7 +375,7 @@ impl Engine {
             cancel: None,
             reply,
         };
-        worker.run(&job, &self.shared.common).map(drop)
+        worker.run(&job, 1, &self.shared.common).map(drop)
     }
 }
 
@@ -383,10 +387,17 @@ impl Shared {
         };
         let waited = queued.elapsed();
         let started = Instant::now();
+        let busy = self.load.begin(self.queue.is_empty());
+        let threads = busy.threads(self.workers.len());
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut worker = self.worker(worker);
-            worker.run(&job, &self.common)
+            // Taken out while it works: what a panic leaves half-done is dropped with it, and a worker that
+            // waits for its helpers (rayon may give it another job meanwhile) holds no lock.
+            let mut own = std::mem::take(&mut *self.slot(worker));
+            let result = own.run(&job, threads, &self.common);
+            *self.slot(worker) = own;
+            result
         }));
+        drop(busy);
         let result = result.unwrap_or(Err(JobError::Panicked));
         if matches!(result, Err(JobError::Cancelled)) {
             self.abandoned.fetch_add(1, Ordering::Relaxed);
@@ -398,22 +409,19 @@ impl Shared {
         finish(&job, waited, compute, result);
     }
 
-    fn worker(&self, index: usize) -> MutexGuard<'_, Worker> {
-        let slot = &self.workers[index];
-        slot.lock().unwrap_or_else(|poisoned| {
-            // A job panicked here: what it left half-done is thrown away.
-            slot.clear_poison();
-            let mut worker = PoisonError::into_inner(poisoned);
-            *worker = Worker::default();
-            worker
-        })
+    fn slot(&self, worker: usize) -> MutexGuard<'_, Worker> {
+        self.workers[worker]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Builds what a worker needs for a package, so that no client waits for it.
     fn prepare(&self, worker: usize, package: &Arc<Package>) {
-        if let Err(error) = self.worker(worker).prepare(package, &self.common) {
+        let mut own = std::mem::take(&mut *self.slot(worker));
+        if let Err(error) = own.prepare(package, &self.common) {
             log::error!("package {}: {error}", package.name());
         }
+        *self.slot(worker) = own;
     }
 }
 

@@ -44,10 +44,16 @@ struct Station {
 }
 
 impl Worker {
-    /// Does one job.
-    pub(super) fn run(&mut self, job: &Job, common: &Common) -> Result<Picture, JobError> {
+    /// Does one job, its U-Net on `threads` threads of the pool.
+    pub(super) fn run(
+        &mut self,
+        job: &Job,
+        threads: usize,
+        common: &Common,
+    ) -> Result<Picture, JobError> {
         check(job)?;
         let mut station = self.station(&job.package, common)?;
+        station.unet.set_threads(threads);
         let result = self.run_at(&mut station, job, common);
         self.bench.push(station);
         result
