@@ -1,9 +1,13 @@
 //! `lipsyncd bench`: forward-pass times of a network.
 
 use super::CliError;
-use crate::model::{LoadLimits, Network, NetworkState};
+use crate::kernels::Kernels;
+use crate::model::{KeptFrames, LoadLimits, Network, NetworkState};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Bytes that the measurement of kept frames may keep of its frame.
+const KEPT_BYTES: u64 = 8 << 20;
 
 /// Measure a network's forward passes on this machine
 #[derive(Debug, clap::Args)]
@@ -17,6 +21,15 @@ pub struct Bench {
     /// Measured passes per worker; one more goes before, unmeasured
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     iterations: u32,
+    /// Threads that share one forward pass
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    frame_threads: u32,
+    /// Show every step: time, speed, share of the core's peak
+    #[arg(long)]
+    steps: bool,
+    /// Input whose half of the network is kept per frame, and measured with and without
+    #[arg(long, default_value = "input", value_name = "NAME")]
+    image_input: String,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -27,7 +40,8 @@ impl Bench {
         let started = Instant::now();
         let network = Network::load(&self.unet, &LoadLimits::default())?;
         let load_ms = started.elapsed().as_secs_f64() * 1e3;
-        let times = Times::measure(&network, self.threads as usize, self.iterations as usize)?;
+        let times = self.measure(&network, None)?;
+        let fused = Fused::measure(&self, &network)?;
         if self.json {
             let object = serde_json::json!({
                 "network": network.name(),
@@ -39,6 +53,14 @@ impl Bench {
                 "min_ms": times.sorted_ms[0],
                 "p99_ms": times.quantile_ms(0.99),
                 "passes_per_second": times.passes_per_second,
+                "simd": network.report().simd,
+                "kept_median_ms": fused.kept.as_ref().map(|(_, times)| times.median_ms()),
+                "kept_min_ms": fused.kept.as_ref().map(|(_, times)| times.sorted_ms[0]),
+                "kept_frame_bytes": fused.kept.as_ref().map(|(bytes, _)| *bytes),
+                "arena_bytes": network.report().arena_bytes,
+                "activation_bytes": network.report().activation_bytes,
+                "left_to_tract": network.report().left.len(),
+                "peak_gflops": fused.peak * 1e-9,
             });
             println!("{object}");
             return Ok(());
@@ -58,7 +80,19 @@ impl Bench {
             "throughput  {:.2} passes a second with {} worker(s)",
             times.passes_per_second, self.threads
         );
+        fused.print(&network, &times);
         Ok(())
+    }
+
+    fn measure(&self, network: &Network, kept: Option<&KeptFrames>) -> Result<Times, CliError> {
+        let (workers, frame_threads) = (self.threads as usize, self.frame_threads as usize);
+        Times::measure(
+            network,
+            workers,
+            self.iterations as usize,
+            frame_threads,
+            kept,
+        )
     }
 }
 
@@ -70,16 +104,23 @@ struct Times {
 }
 
 impl Times {
-    fn measure(network: &Network, threads: usize, iterations: usize) -> Result<Times, CliError> {
+    fn measure(
+        network: &Network,
+        threads: usize,
+        iterations: usize,
+        frame_threads: usize,
+        kept: Option<&KeptFrames>,
+    ) -> Result<Times, CliError> {
         let ready = std::sync::Barrier::new(threads);
         let worker = || -> Result<(f64, Vec<f64>, f64), CliError> {
             let prepared = network.new_state().map(|mut state| {
+                state.set_threads(frame_threads);
                 fill(&mut state);
                 state
             });
             let mut first_ms = 0.0;
             let warmed = prepared.and_then(|mut state| {
-                first_ms = timed_ms(&mut state)?;
+                first_ms = timed_ms(&mut state, kept)?;
                 Ok(state)
             });
             // Reached by every worker, also by one that failed, or the others would wait without end.
@@ -87,7 +128,7 @@ impl Times {
             let mut state = warmed?;
             let started = Instant::now();
             let times = (0..iterations)
-                .map(|_| timed_ms(&mut state))
+                .map(|_| timed_ms(&mut state, kept))
                 .collect::<Result<Vec<f64>, _>>()?;
             Ok((first_ms, times, started.elapsed().as_secs_f64()))
         };
@@ -136,8 +177,94 @@ fn fill(state: &mut NetworkState) {
     }
 }
 
-fn timed_ms(state: &mut NetworkState) -> Result<f64, crate::model::ModelError> {
+fn timed_ms(
+    state: &mut NetworkState,
+    kept: Option<&KeptFrames>,
+) -> Result<f64, crate::model::ModelError> {
     let started = Instant::now();
-    state.execute()?;
+    match kept {
+        Some(kept) => state.execute_frame(kept, 0)?,
+        None => state.execute()?,
+    }
     Ok(started.elapsed().as_secs_f64() * 1e3)
+}
+
+/// What the kernels make of the network.
+struct Fused {
+    /// Operations a second of one core, at most.
+    peak: f64,
+    /// Bytes kept of one frame, and times with them.
+    kept: Option<(usize, Times)>,
+    /// The shortest time of each step.
+    steps: Vec<Duration>,
+}
+
+impl Fused {
+    fn measure(bench: &Bench, network: &Network) -> Result<Fused, CliError> {
+        let simd = Kernels::choose(Some(network.report().simd)).ok();
+        let peak = simd.map_or(0.0, |kernels| kernels.peak(Duration::from_millis(50)));
+        let mut fused = Fused {
+            peak,
+            kept: None,
+            steps: Vec::new(),
+        };
+        if bench.steps {
+            let mut state = network.new_state()?;
+            fill(&mut state);
+            fused.steps = state.profile(bench.iterations as usize);
+        }
+        if let Ok(input) = network.input_index(&bench.image_input) {
+            // Frames of a few MiB: the largest images, which save the least per byte, are computed anew.
+            let kept = network.keep_frames(input, 1, KEPT_BYTES);
+            if kept.frame_bytes() > 0 && network.inputs().len() > 1 {
+                let times = bench.measure(network, Some(&kept))?;
+                fused.kept = Some((kept.frame_bytes(), times));
+            }
+        }
+        Ok(fused)
+    }
+
+    fn print(&self, network: &Network, times: &Times) {
+        let report = network.report();
+        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        println!(
+            "fused       {} nodes by {} kernels, {} left to tract {:?}",
+            report.replaced,
+            report.simd,
+            report.left.len(),
+            report.left.iter().take(8).collect::<Vec<_>>()
+        );
+        if self.peak == 0.0 {
+            return;
+        }
+        println!(
+            "memory      {:.1} MiB of activations in {:.1} MiB a state, {:.1} MiB of weights",
+            mib(report.activation_bytes),
+            mib(report.arena_bytes),
+            mib(report.weight_bytes)
+        );
+        let operations = 2.0 * report.steps.iter().map(|step| step.2).sum::<usize>() as f64;
+        let share = |operations: f64, seconds: f64| 100.0 * operations / seconds / self.peak;
+        println!(
+            "peak        {:.0} GFLOP/s a core, of which a pass reaches {:.0} %",
+            self.peak * 1e-9,
+            share(operations, times.median_ms() * 1e-3)
+        );
+        if let Some((bytes, times)) = &self.kept {
+            println!(
+                "kept        {:.2} ms (min {:.2}) with {:.1} MiB of the frame kept",
+                times.median_ms(),
+                times.sorted_ms[0],
+                mib(*bytes)
+            );
+        }
+        for (time, (name, kind, count)) in self.steps.iter().zip(&report.steps) {
+            println!(
+                "{:9.3} ms {:5.1} GFLOP/s {:4.0} %  {kind:<12} {name}",
+                time.as_secs_f64() * 1e3,
+                *count as f64 * 2e-9 / time.as_secs_f64(),
+                share(*count as f64 * 2.0, time.as_secs_f64())
+            );
+        }
+    }
 }

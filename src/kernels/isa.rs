@@ -1,14 +1,15 @@
 //! Which instruction set runs the kernels: the best that the processor reports, or the one that `LIPSYNCD_SIMD`
 //! names.
 
-use super::dense::{DenseRow, dense};
-use super::layout::BLOCK;
+use super::dense::{DenseRow, Finish, Source, Start, dense};
+use super::layout::{BLOCK, Floats};
 use super::rows::{DepthwiseRow, StretchRow, blend, depthwise, logistic, stretch};
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, Simd};
+use std::time::{Duration, Instant};
 
 /// The kernels, compiled for one instruction set. Their slices are checked at every call.
 #[derive(Clone, Copy)]
@@ -103,13 +104,42 @@ impl Kernels {
         }
     }
 
-    /// [`Kernels::choose`] with what the environment variable `LIPSYNCD_SIMD` says.
-    ///
-    /// # Errors
-    /// As `choose`.
-    pub fn from_environment() -> Result<Kernels, UnknownSimd> {
-        let forced = std::env::var("LIPSYNCD_SIMD").ok();
-        Kernels::choose(forced.as_deref().filter(|name| !name.is_empty()))
+    /// Multiplications and additions a second of one core, measured for about `time` on a row that never leaves the
+    /// first-level cache: the speed that no network can pass.
+    pub fn peak(&self, time: Duration) -> f64 {
+        const CHANNELS: usize = 64;
+        const ROUNDS: usize = 256;
+        let (panel, pixels) = (self.panel, 24 / self.panel);
+        let ones = |blocks: usize| {
+            let mut floats = Floats::zeros(blocks * BLOCK);
+            floats.fill(1.0);
+            floats
+        };
+        let (data, weights) = (ones(CHANNELS / BLOCK * pixels), ones(CHANNELS * panel));
+        let mut out = ones(panel * pixels);
+        let block_stride = pixels * BLOCK;
+        let row = DenseRow {
+            sources: &[Source {
+                data: &data,
+                channels: CHANNELS,
+                block_stride,
+            }],
+            step: 1,
+            weights: &weights,
+            panel,
+            start: Start::Bias(&weights),
+            finish: Finish::default(),
+            pixels,
+            out_block: block_stride,
+        };
+        let per_round = (ROUNDS * 2 * CHANNELS * panel * BLOCK * pixels) as f64;
+        let (started, mut best) = (Instant::now(), f64::MAX);
+        while started.elapsed() < time {
+            let round = Instant::now();
+            (0..ROUNDS).for_each(|_| self.dense(&row, &mut out));
+            best = best.min(round.elapsed().as_secs_f64());
+        }
+        per_round / best
     }
 
     /// One row of one panel of a dense convolution.
@@ -170,7 +200,7 @@ impl std::fmt::Display for UnknownSimd {
         let available = self.available.join(", ");
         write!(
             out,
-            "LIPSYNCD_SIMD={} is not to be had on this processor; choose one of {available}",
+            "LIPSYNCD_SIMD={} is not to be had on this processor; choose one of {available} or off",
             self.asked
         )
     }

@@ -9,16 +9,19 @@ mod convolution;
 mod dense;
 mod isa;
 mod layout;
+mod maker;
+mod part;
 mod rows;
 mod simd;
 #[cfg(test)]
 mod tests;
 mod upsample;
 
-pub use block::{Block, Depthwise, MAX_PARTS, Part, Scratch, ScratchSizes};
+pub use block::{Block, MAX_PARTS, Scratch, ScratchSizes};
 pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Run, Sources};
 pub use dense::{DenseRow, Finish, MAX_SOURCES, Source, Start, dense_twin};
 pub use isa::{Kernels, UnknownSimd};
 pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
+pub use part::{Depthwise, Part};
 pub use rows::{Between, DepthwiseRow, StretchRow, depthwise_twin, stretch_twin};
 pub use upsample::Upsample;

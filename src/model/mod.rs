@@ -15,6 +15,7 @@ mod npy;
 mod package;
 mod registry;
 mod sandbox;
+mod states;
 
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
@@ -25,8 +26,9 @@ pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
     is_model_name,
 };
-pub use network::{KeptFrames, Network, NetworkState, TensorSpec};
+pub use network::{Network, NetworkState, TensorSpec};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;
 pub use sandbox::{CheckLimits, check_in_child, confine_this_process};
+pub use states::KeptFrames;

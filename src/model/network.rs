@@ -1,13 +1,13 @@
 //! One network: an ONNX file in, a shared plan, and states that run it.
 
-use super::fuse::{self, Arena, FuseReport, Keep, KeepPlan, Program};
+use super::fuse::{self, FuseReport, Keep, Program};
+use super::states::{FusedState, KeptFrames, TractState};
 use super::{LoadLimits, ModelError, files};
-use crate::kernels::Floats;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tract_onnx::prelude::*;
 
 /// Name and shape of one input or output of a network. All tensors are f32, row-major.
@@ -86,6 +86,10 @@ impl Network {
         &self.shared.outputs
     }
 
+    pub(super) fn plan(&self) -> &Arc<TypedSimplePlan> {
+        &self.shared.plan
+    }
+
     /// What the kernels compute of it, and what they leave to tract.
     pub fn report(&self) -> &FuseReport {
         &self.shared.report
@@ -154,38 +158,6 @@ impl fmt::Debug for Network {
             .field("inputs", inputs)
             .field("outputs", outputs)
             .finish_non_exhaustive()
-    }
-}
-
-/// What [`NetworkState::execute_frame`] remembers of the frames of one package: shared by all its states.
-pub struct KeptFrames {
-    plan: Option<KeepPlan>,
-    frames: Vec<OnceLock<Floats>>,
-}
-
-impl KeptFrames {
-    /// Bytes kept of one frame; 0 if nothing is.
-    pub fn frame_bytes(&self) -> usize {
-        self.plan.as_ref().map_or(0, KeepPlan::bytes)
-    }
-
-    /// Multiplications that a kept frame spares.
-    pub fn spared_multiplications(&self) -> usize {
-        self.plan.as_ref().map_or(0, |plan| plan.saved)
-    }
-
-    /// Frames kept so far.
-    pub fn kept(&self) -> usize {
-        self.frames
-            .iter()
-            .filter(|frame| frame.get().is_some())
-            .count()
-    }
-}
-
-impl fmt::Debug for KeptFrames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeptFrames({} of {})", self.kept(), self.frames.len())
     }
 }
 
@@ -259,11 +231,8 @@ impl NetworkState {
     /// where one thread per frame gives the highest throughput. 1 in the beginning. Without effect where tract runs
     /// the network.
     pub fn set_threads(&mut self, threads: usize) {
-        if let Engine::Fused(state) = &mut self.engine
-            && state.threads != threads
-        {
-            state.threads = threads;
-            state.arena = state.program.arena(threads);
+        if let Engine::Fused(state) = &mut self.engine {
+            state.arena.set_threads(threads);
         }
     }
 
@@ -350,131 +319,6 @@ impl fmt::Debug for NetworkState {
         f.debug_struct("NetworkState")
             .field("network", &self.network)
             .finish_non_exhaustive()
-    }
-}
-
-/// A state of a network that is one fused program.
-struct FusedState {
-    program: Arc<Program>,
-    arena: Arena,
-    inputs: Vec<Vec<f32>>,
-    outputs: Vec<Vec<f32>>,
-    /// Whether the last run succeeded.
-    done: bool,
-    threads: usize,
-}
-
-impl FusedState {
-    fn new(network: &Network, program: Arc<Program>) -> FusedState {
-        let zeros =
-            |specs: &[TensorSpec]| specs.iter().map(|spec| vec![0.0; spec.values()]).collect();
-        FusedState {
-            arena: program.arena(1),
-            inputs: zeros(network.inputs()),
-            outputs: zeros(network.outputs()),
-            program,
-            done: false,
-            threads: 1,
-        }
-    }
-
-    fn execute(&mut self, keep: Keep) {
-        self.done = false;
-        self.program
-            .run(&mut self.arena, &self.inputs, &mut self.outputs, keep);
-        self.done = true;
-    }
-}
-
-impl FusedState {
-    fn profile(&mut self, runs: usize) -> Vec<Duration> {
-        let mut shortest = Vec::new();
-        for _ in 0..runs {
-            let mut started = Instant::now();
-            let mut watch = |step: usize, starts: bool| {
-                if starts {
-                    started = Instant::now();
-                    return;
-                }
-                let took = started.elapsed();
-                match shortest.get_mut(step) {
-                    Some(least) => *least = took.min(*least),
-                    None => shortest.push(took),
-                }
-            };
-            let (inputs, outputs) = (&self.inputs, &mut self.outputs);
-            self.program
-                .run_timed(&mut self.arena, inputs, outputs, Keep::No, &mut watch);
-        }
-        shortest
-    }
-}
-
-/// A state of a network that tract runs.
-struct TractState {
-    state: TypedSimpleState,
-    /// Kept between runs, so that filling them allocates nothing.
-    inputs: Vec<Arc<Tensor>>,
-    outputs: TVec<TValue>,
-}
-
-impl TractState {
-    fn new(network: &Network) -> Result<TractState, ModelError> {
-        let name = network.name();
-        let zero =
-            |spec: &TensorSpec| Ok(Arc::new(engine(name, Tensor::zero::<f32>(&spec.shape))?));
-        let inputs = network.inputs().iter().map(zero);
-        Ok(TractState {
-            state: engine(name, network.shared.plan.spawn())?,
-            inputs: inputs.collect::<Result<_, ModelError>>()?,
-            outputs: TVec::new(),
-        })
-    }
-
-    fn input_mut(&mut self, index: usize) -> &mut [f32] {
-        let slot = &mut self.inputs[index];
-        if Arc::get_mut(slot).is_none() {
-            // The engine still holds it, as an output that is the input itself or after an error.
-            *slot = Arc::new(Tensor::clone(slot));
-        }
-        let tensor = Arc::get_mut(slot).expect("a fresh Arc has one owner");
-        let view = tensor
-            .to_plain_array_view_mut::<f32>()
-            .expect("made of plain f32 values");
-        view.into_slice().expect("row-major as it was made")
-    }
-
-    fn execute(&mut self, network: &Network) -> Result<(), ModelError> {
-        self.outputs.clear();
-        let inputs: TVec<TValue> = self
-            .inputs
-            .iter()
-            .map(|tensor| tensor.clone().into_tvalue())
-            .collect();
-        let name = network.name();
-        let result = fenced(name, || engine(name, self.state.run(inputs)));
-        match result.and_then(|result| result) {
-            Ok(outputs) => {
-                self.outputs = outputs;
-                Ok(())
-            }
-            Err(error) => {
-                // Whatever the failed run left in the state must not reach the next one.
-                self.state = engine(name, network.shared.plan.spawn())?;
-                Err(error)
-            }
-        }
-    }
-
-    fn output(&self, index: usize) -> &[f32] {
-        if self.outputs.is_empty() {
-            return &[];
-        }
-        let view = self.outputs[index]
-            .try_as_plain_ram()
-            .expect("outputs were checked when the network was loaded");
-        view.as_slice()
-            .expect("outputs were checked when the network was loaded")
     }
 }
 
@@ -600,7 +444,7 @@ fn specs(
 }
 
 /// The engine's errors, in one line.
-fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
+pub(super) fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
     result.map_err(|error| ModelError::Network {
         network: network.to_owned(),
         reason: format!("{error:#}"),
@@ -608,7 +452,7 @@ fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
 }
 
 /// Turns a panic of the engine into an error.
-fn fenced<T>(network: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
+pub(super) fn fenced<T>(network: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words

@@ -36,12 +36,28 @@ pub struct FuseReport {
     pub weight_bytes: usize,
 }
 
-/// Fuses what is known; goes between `into_decluttered` and `into_optimized`.
+/// Fuses what is known; goes between `into_decluttered` and `into_optimized`. `LIPSYNCD_SIMD` may name the instruction
+/// set, or say `off`: then everything stays tract's.
 ///
 /// # Errors
 /// If `LIPSYNCD_SIMD` names no instruction set of this processor, or the graph contradicts itself.
 pub(in crate::model) fn fuse(model: TypedModel) -> TractResult<(TypedModel, FuseReport)> {
-    fuse_with(model, Kernels::from_environment()?)
+    let wanted = std::env::var("LIPSYNCD_SIMD").unwrap_or_default();
+    if wanted == "off" {
+        let left = left(&model);
+        return Ok((
+            model,
+            FuseReport {
+                simd: "off",
+                left,
+                ..FuseReport::default()
+            },
+        ));
+    }
+    fuse_with(
+        model,
+        Kernels::choose(Some(&wanted[..]).filter(|name| !name.is_empty()))?,
+    )
 }
 
 fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel, FuseReport)> {
@@ -63,7 +79,7 @@ fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel
                 .map(|(name, kind, count)| (name.to_owned(), kind, count)),
         );
         report.activation_bytes += program.activation_bytes();
-        report.arena_bytes += program.arena(1).bytes();
+        report.arena_bytes += program.arena().bytes();
         report.weight_bytes += program.weight_bytes();
         let facts = segment
             .outputs
@@ -91,14 +107,18 @@ fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel
         patch.apply(&mut model)?;
     }
     model = model.into_compact()?;
+    report.left = left(&model);
+    Ok((model, report))
+}
+
+/// The nodes that tract computes.
+fn left(model: &TypedModel) -> Vec<String> {
     let left = model
         .nodes()
         .iter()
         .filter(|node| !node.op_is::<Fused>() && !node.inputs.is_empty());
-    report.left = left
-        .map(|node| format!("{} {}", node.op().name(), node.name))
-        .collect();
-    Ok((model, report))
+    left.map(|node| format!("{} {}", node.op().name(), node.name))
+        .collect()
 }
 
 /// The program that is the whole of `model`, from its inputs (in order) to its outputs (in order), if it is one.
@@ -154,7 +174,7 @@ impl EvalOp for Fused {
 
     fn state(&self, _: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
         Ok(Some(Box::new(FusedState {
-            arena: self.program.arena(1),
+            arena: self.program.arena(),
         })))
     }
 }

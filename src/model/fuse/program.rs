@@ -66,8 +66,9 @@ pub(in crate::model) struct Program {
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Arena {
     slots: Vec<Floats>,
-    /// One for each thread.
+    /// One for each thread that it ever had.
     scratch: Vec<Scratch>,
+    threads: usize,
     blended: Floats,
 }
 
@@ -75,6 +76,14 @@ pub(in crate::model) struct Arena {
 const BAND_ROWS: usize = 4;
 
 impl Arena {
+    /// Computes images on `threads` threads from now on.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.max(1);
+        let scratch = self.scratch[0].clone();
+        self.scratch
+            .resize(self.scratch.len().max(self.threads), scratch);
+    }
+
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
         let floats: usize = self.slots.iter().map(|slot| slot.len()).sum();
@@ -107,8 +116,8 @@ impl Program {
         }
     }
 
-    /// Buffers for one state that computes every image on `threads` threads.
-    pub fn arena(&self, threads: usize) -> Arena {
+    /// Buffers for one state, which computes every image on one thread.
+    pub fn arena(&self) -> Arena {
         let slots = self
             .slots
             .iter()
@@ -118,7 +127,8 @@ impl Program {
         self.scratch.iter().for_each(|sizes| scratch.grow(sizes));
         Arena {
             slots,
-            scratch: vec![scratch; threads.max(1)],
+            scratch: vec![scratch],
+            threads: 1,
             blended: Floats::zeros(self.blended),
         }
     }
@@ -201,8 +211,10 @@ impl Program {
         let Arena {
             slots,
             scratch,
+            threads,
             blended,
         } = arena;
+        let scratch = &mut scratch[..*threads];
         let layout = output.layout;
         let data = &mut buffer[..layout.len()];
         clear_halo(layout, data);
