@@ -14,6 +14,8 @@ export const WIRE_RATE = 24000;
 const HALF_WINDOW = 0.32 * WIRE_RATE;
 /** Requests in flight: enough for 25 frames a second over replies of 320 ms. */
 const MAX_IN_FLIGHT = 8;
+/** From a reply to a picture that can be drawn, in ms. */
+const DECODE_MS = 40;
 /** A reply that has not come by then is asked for again, if it can still be in time. */
 const REPLY_WAIT_MS = 3000;
 /** Errors in a row after which the utterance is given up. */
@@ -119,7 +121,7 @@ export class RequestSession extends EventTarget {
     this.again = this.again.filter((index) => index >= firstUseful);
     if (this.next < firstUseful) {
       // Fallen behind: a frame asked for now comes a reply's time later, so only that one is of use.
-      const arrival = position + (this.replyMs / 1000) * WIRE_RATE;
+      const arrival = position + ((this.replyMs * 1.2 + DECODE_MS) / 1000) * WIRE_RATE;
       const wanted = Math.ceil(arrival / this.samplesPerFrame / stride) * stride;
       // Live, the newest frame that can be computed is asked for even if it comes too late: from
       // late frames a player learns that its delay is too short.
@@ -163,7 +165,8 @@ export class RequestSession extends EventTarget {
     if (!reply.ok) return this.refused(reply, request);
     this.errors = 0;
     const latencyMs = at - request.askedAt;
-    this.replyMs = this.replyMs === 0 ? latencyMs : this.replyMs + (latencyMs - this.replyMs) / 8;
+    // Follows a rise quickly and a fall slowly: asking too late is worse than asking early.
+    this.replyMs += (latencyMs - this.replyMs) / (latencyMs > this.replyMs ? 2 : 12);
     this.dispatchEvent(
       new CustomEvent("frame", {
         detail: {

@@ -182,6 +182,9 @@ export class StreamSession extends EventTarget {
       if (this.active) this.startEpoch(this.base);
     } else if (message.type === "dropped") {
       this.dispatchEvent(new CustomEvent("dropped", { detail: message }));
+    } else if (message.type === "busy" && message.capacity === 0) {
+      // Too slow a machine for even one stream: requests still bring as many frames as it can.
+      this.dispatchEvent(new CustomEvent("unsupported"));
     } else if (message.type === "busy" || message.code === "busy") {
       this.problem(message.error ?? "the server is busy", "busy");
       if (!this.opened) this.timer = setTimeout(() => this.openStream(), BUSY_WAIT_MS);

@@ -35,6 +35,7 @@ export class AdaptiveDelay {
   constructor({ floorMs, ceilingMs, marginMs = 25, memory = 150, shrinkMsPerSecond = 8 }) {
     Object.assign(this, { floorMs, ceilingMs, marginMs, memory, shrinkMsPerSecond });
     this.transits = [];
+    this.targetMs = floorMs;
     this.delayMs = floorMs;
     this.changedAt = undefined;
   }
@@ -43,20 +44,18 @@ export class AdaptiveDelay {
   observe(transitMs) {
     this.transits.push(transitMs);
     if (this.transits.length > this.memory) this.transits.shift();
-  }
-
-  target() {
-    if (this.transits.length === 0) return this.floorMs;
-    return Math.min(this.ceilingMs, Math.max(this.floorMs, percentile(this.transits, 0.98) + this.marginMs));
+    const needed = percentile(this.transits, 0.98) + this.marginMs;
+    this.targetMs = Math.min(this.ceilingMs, Math.max(this.floorMs, needed));
   }
 
   /** @returns {number} the delay to use from now on, in ms */
   step(nowMs) {
-    const target = this.target();
-    const elapsed = nowMs - (this.changedAt ?? nowMs);
+    const seconds = (nowMs - (this.changedAt ?? nowMs)) / 1000;
     this.changedAt = nowMs;
-    if (target >= this.delayMs) this.delayMs = target;
-    else this.delayMs = Math.max(target, this.delayMs - (elapsed / 1000) * this.shrinkMsPerSecond);
+    const excess = this.delayMs - this.targetMs;
+    // A small excess goes unnoticed, a large one (after a stall) is a fifth shorter each second.
+    if (excess <= 0) this.delayMs = this.targetMs;
+    else this.delayMs -= Math.min(excess, seconds * Math.max(this.shrinkMsPerSecond, excess / 5));
     return this.delayMs;
   }
 }

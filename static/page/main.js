@@ -4,6 +4,7 @@ import { Face, listMicrophones, Player } from "../lipsync.js";
 import { measure, showComparison } from "./comparison.js";
 import { Dashboard } from "./dashboard.js";
 import { Messages } from "./messages.js";
+import { forgetColours } from "./plot.js";
 import { setUpTheme } from "./theme.js";
 import { Wave } from "./wave.js";
 
@@ -323,6 +324,7 @@ byId("copy").addEventListener("click", async ({ target }) => {
 });
 
 setUpTheme(byId("theme"), () => {
+  forgetColours();
   wave.draw();
   dashboard.redraw();
 });

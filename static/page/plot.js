@@ -58,9 +58,7 @@ export class Plot {
     const context = canvas.getContext("2d");
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    const style = getComputedStyle(canvas);
-    const colours = { line: style.getPropertyValue(this.options.colour), grid: style.getPropertyValue("--line"), calm: style.getPropertyValue("--calm") };
-    this.paint(context, width, height, resolved(colours, canvas));
+    this.paint(context, width, height, { line: themeColour(this.options.colour), grid: themeColour("--line"), calm: themeColour("--calm") });
   }
 
   /** Lowest and highest value of the scale. */
@@ -128,29 +126,22 @@ function runs(points) {
   return found;
 }
 
-const probes = new Map();
+const colours = new Map();
 
-/** light-dark() values as colours that a canvas takes, through an element's computed colour. */
-function resolved(colours, element) {
-  const scheme = getComputedStyle(element).colorScheme + matchMedia("(prefers-color-scheme: dark)").matches;
-  return Object.fromEntries(Object.entries(colours).map(([name, value]) => [name, resolveColour(value, scheme)]));
-}
-
-function resolveColour(value, scheme) {
-  const key = value + scheme;
-  if (!probes.has(key)) {
-    if (probes.size > 60) probes.clear();
+/** A custom property of the page as a colour that a canvas takes; looked up once a theme. */
+export function themeColour(name) {
+  if (!colours.has(name)) {
+    // light-dark() becomes one colour as the computed colour of an element.
     const probe = document.createElement("i");
-    probe.style.color = value;
+    probe.style.color = `var(${name})`;
     document.body.append(probe);
-    probes.set(key, getComputedStyle(probe).color);
+    colours.set(name, getComputedStyle(probe).color);
     probe.remove();
   }
-  return probes.get(key);
+  return colours.get(name);
 }
 
-/** A custom property of the page as a colour for a canvas. */
-export function themeColour(name) {
-  const root = document.documentElement;
-  return resolveColour(getComputedStyle(root).getPropertyValue(name), getComputedStyle(root).colorScheme + matchMedia("(prefers-color-scheme: dark)").matches);
+/** Forgets the colours: the theme has changed. */
+export function forgetColours() {
+  colours.clear();
 }

@@ -3,6 +3,8 @@
 import { themeColour } from "./plot.js";
 
 const BARS = 120;
+/** Chunks of the microphone (20 ms each) that make one bar. */
+const CHUNKS_PER_BAR = 4;
 
 export class Wave {
   constructor(canvas) {
@@ -13,6 +15,7 @@ export class Wave {
   clear() {
     this.peaks = new Array(BARS).fill(0);
     this.live = false;
+    this.levels = [];
     this.progress = 0;
     this.draw();
   }
@@ -40,7 +43,9 @@ export class Wave {
     if (!this.live) this.clear();
     this.live = true;
     this.progress = 1;
-    this.peaks.push(Math.min(1, (level * 6) ** 0.7));
+    this.levels.push(level);
+    if (this.levels.length < CHUNKS_PER_BAR) return;
+    this.peaks.push(Math.min(1, (Math.max(...this.levels.splice(0)) * 6) ** 0.7));
     this.peaks.shift();
     this.draw();
   }
@@ -56,10 +61,11 @@ export class Wave {
     const scale = devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = canvas;
     if (width === 0) return;
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
+    if (canvas.width !== Math.round(width * scale)) canvas.width = Math.round(width * scale);
+    if (canvas.height !== Math.round(height * scale)) canvas.height = Math.round(height * scale);
     const context = canvas.getContext("2d");
-    context.scale(scale, scale);
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
     const pitch = width / BARS;
     const [heard, ahead] = [themeColour("--accent"), themeColour("--line")];
     this.peaks.forEach((peak, bar) => {
