@@ -108,6 +108,7 @@ export class Face extends EventTarget {
       lookAheadMs: metadata.look_ahead_ms,
     });
     this.session.addEventListener("frame", (event) => this.arrived(event.detail));
+    this.session.addEventListener("opened", () => this.connectionChanged({ state: "open", text: "Connected (stream)." }));
     this.session.addEventListener("unsupported", () => this.connection.avoid("stream"));
     this.session.addEventListener("dropped", ({ detail }) => this.meter.count("serverDropped", detail.count ?? 1));
     this.session.addEventListener("problem", ({ detail }) =>

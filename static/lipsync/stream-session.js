@@ -31,7 +31,7 @@ const BUSY_WAIT_MS = 2000;
 
 /**
  * Events: `frame` (detail: a TimedFrame with image, bounds, …), `problem` ({text, code}), `dropped`,
- * `unsupported` (stream mode does not work here; requests may).
+ * `opened`, `unsupported` (stream mode does not work here; requests may).
  */
 export class StreamSession extends EventTarget {
   constructor(connection, { model, frameRate = 25, lookAheadMs = 320, now = () => performance.now() }) {
@@ -180,6 +180,7 @@ export class StreamSession extends EventTarget {
       this.epochUsed = false;
       this.lookAheadMs = message.look_ahead_ms;
       if (this.active) this.startEpoch(this.base);
+      this.dispatchEvent(new CustomEvent("opened"));
     } else if (message.type === "dropped") {
       this.dispatchEvent(new CustomEvent("dropped", { detail: message }));
     } else if (message.type === "busy" && message.capacity === 0) {

@@ -14,6 +14,7 @@ const SAMPLES = { english: "samples/english.wav", second: "samples/second.wav" }
 const LARGEST_FILE = 200 << 20;
 const WIRE_WORDS = { stream: "stream v2", timed: "binary v1, timed", binary: "binary v1", protobuf: "protobuf", json: "JSON" };
 const MODELS_RETRY_MS = 1500;
+const PASSING_MS = 6000;
 
 const player = new Player();
 const wave = new Wave(byId("wave"));
@@ -28,6 +29,7 @@ const sounds = new Map();
 let models = [];
 let mode = "auto";
 let sound = null;
+let notifyTimer;
 let connectionStatus = { text: "Starting…", tone: "wait" };
 
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
@@ -47,8 +49,11 @@ function showStatus() {
   setStatus("Ready", "good");
 }
 
-function notify(text) {
+/** @param {boolean} passing it goes away when it is not said again for a while */
+function notify(text, passing = false) {
   const notice = byId("notice");
+  clearTimeout(notifyTimer);
+  if (passing) notifyTimer = setTimeout(() => notify(null), PASSING_MS);
   notice.hidden = !text;
   if (notice.textContent !== (text ?? "")) notice.textContent = text ?? "";
 }
@@ -66,7 +71,7 @@ function makeFace(number, model) {
     if (connection) badge.textContent = detail.code === "open" ? WIRE_WORDS[face.connection.wire] : "connecting";
     if (connection && number === 1) connectionStatus = detail;
     if (connection && detail.tone === "good") notify(null);
-    if (!connection) notify(detail.code === "busy" ? `The server is busy: ${detail.text}` : detail.text);
+    if (!connection) notify(detail.code === "busy" ? `The server is busy: ${detail.text}` : detail.text, true);
     showStatus();
   });
   if (number === 1) face.addEventListener("trace", ({ detail }) => messages.add(detail));
@@ -223,7 +228,7 @@ player.addEventListener("level", ({ detail }) => {
 player.addEventListener("lost", () => notify("The microphone was taken away. Plug it in again, or choose another."));
 player.addEventListener("tick", ({ detail: { position } }) => {
   if (player.state !== "speaking" || position === null) return;
-  const seconds = Math.max(0, position / 24000);
+  const seconds = Math.max(0, Math.min(player.microphone ? Infinity : sound.duration, position / 24000));
   const text = player.microphone ? minutes(seconds) : `${minutes(seconds)} / ${minutes(sound.duration)}`;
   if (byId("clock").textContent !== text) byId("clock").textContent = text;
   if (!player.microphone) wave.setProgress(seconds / sound.duration);
