@@ -13,8 +13,8 @@ async function heapBytes(page) {
   return usedSize + embedderHeapUsedSize + backingStorageSize;
 }
 
-export async function soak({ command, browser }, minutes) {
-  const server = await Server.start(command);
+export async function soak({ command, models, browser }, minutes) {
+  const server = await Server.start(command, ["--models", models]);
   try {
     const { page } = await openPage(browser, server.url);
     await until("a face", () => page.evaluate(() => document.querySelector(".face.loaded") !== null));
