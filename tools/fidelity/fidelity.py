@@ -73,7 +73,7 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
         made = package.pictures(guesses[clip["name"]][:count], true["frame"])
         still = np.stack([package.inner(int(f)) for f in true["frame"]])
         # The same network on the true mouth: what of the error is the encoder's, what the U-Net's.
-        given = package.pictures(true["units"], true["frame"])
+        given = package.pictures(true["units"][::4], true["frame"][::4])
         seen[clip["name"]] = {
             "clip": clip, "true": true, "made": made, "still": still, "given": given,
             "units": guesses[clip["name"]][:count],
@@ -86,7 +86,9 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
     everything = list(seen.values())
     lips = measures.lips_box(np.concatenate([s["true"]["inside"] for s in everything]))
     moving = measures.moving_box(
-        np.concatenate([s["true"]["bgr"] for s in everything]), np.concatenate([s["still"] for s in everything])
+        np.concatenate([s["true"]["bgr"] for s in everything]),
+        np.concatenate([s["still"] for s in everything]),
+        np.concatenate([s["true_height"] for s in everything]),
     )
 
     def within(rectangle, items, *path):
@@ -101,16 +103,19 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
 
     def figures(items: list) -> dict:
         made, true = within(lips, items, "made"), within(lips, items, "true", "bgr")
+        quarter = np.concatenate([np.arange(len(s["height"])) % 4 == 0 for s in items])
         speaking = np.concatenate([~in_viseme(s["clip"], len(s["height"]), "sil") for s in items])
         wide_made, wide_true = within(moving, items, "made"), within(moving, items, "true", "bgr")
         heights, true_heights = [s["height"] for s in items], [s["true_height"] for s in items]
         offset, r_there = measures.best_offset(heights, true_heights)
-        bilabial, shown, rendered = [], [], []
+        bilabial, shown, rendered, opened, missed = [], [], [], [], []
         for s in items:
             frames = in_viseme(s["clip"], len(s["height"]), "PP") & (s["true_height"] < 0.5)
             bilabial.append(frames.sum())
             shown.append((s["height"][frames] < TOUCH).sum())
             rendered.append((s["eye_height"][frames] < TOUCH).sum())
+            opened.append((s["true_height"] > 2).sum())
+            missed.append((s["height"][s["true_height"] > 2] < TOUCH).sum())
         return {
             "seconds": len(made) / measures.RATE,
             "opening_r": measures.correlation(np.concatenate(heights), np.concatenate(true_heights)),
@@ -122,7 +127,7 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
             "lips_psnr_mean_db": measures.psnr(made, true)[1],
             "lips_psnr_mean_speaking_db": measures.psnr(made[speaking], true[speaking])[1],
             "lips_psnr_pooled_db": measures.psnr(made, true)[0],
-            "lips_psnr_pooled_given_true_units_db": measures.psnr(within(lips, items, "given"), true)[0],
+            "lips_psnr_pooled_given_true_units_db": measures.psnr(within(lips, items, "given"), true[quarter])[0],
             "lips_ssim": measures.ssim(made, true),
             "moving_psnr_mean_db": measures.psnr(wide_made, wide_true)[1],
             "moving_psnr_mean_speaking_db": measures.psnr(wide_made[speaking], wide_true[speaking])[1],
@@ -130,6 +135,7 @@ def picture_figures(package: Package, eye: opening.Eye, clips: list, guesses: di
             "moving_ssim": measures.ssim(wide_made, wide_true),
             "bilabial_frames": int(sum(bilabial)),
             "closure": float(sum(shown) / max(1, sum(bilabial))),
+            "closed_when_open": float(sum(missed) / max(1, sum(opened))),
             "closure_of_renders": float(sum(rendered) / max(1, sum(bilabial))),
         }
 
@@ -234,7 +240,8 @@ def by_server(options, sound: Path) -> np.ndarray:
     """The encoder's output as the server computes it: front end in Rust, network in tract."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "features.npy")
-        command = [options.server, "features", "--model", options.package, "--audio", sound, "--output", out]
+        where = ["--models", options.package.parent, "--model", options.package.name]
+        command = [options.server, "features", *where, "--audio", sound, "--output", out]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return np.load(out)
 

@@ -82,17 +82,15 @@ def train(renders: str, out: str) -> None:
             print(step, round(loss.item(), 5), flush=True)
 
     size = pictures.shape[1]
-    window = torch.zeros(1, 1, size, size)
-    window[:, :, top:bottom, left:right] = 1
 
     class Whole(nn.Module):
         def __init__(self):
             super().__init__()
             self.net = net
-            self.register_buffer("window", window)
 
         def forward(self, picture):
-            return torch.sigmoid(self.net(picture)) * self.window
+            found = torch.sigmoid(self.net(picture[:, :, top:bottom, left:right]))
+            return nn.functional.pad(found, (int(left), int(size - right), int(top), int(size - bottom)))
 
     torch.onnx.export(
         Whole().eval(), (x[:1],), out, input_names=["picture"], output_names=["inside"], opset_version=17, dynamo=False

@@ -24,6 +24,7 @@ def main(path: str) -> None:
                f"{a['moving_psnr_mean_db']:.1f} / {a['moving_psnr_mean_speaking_db']:.1f} / {a['moving_psnr_pooled_db']:.1f} dB"]))
     print(row(["SSIM, lips / moving rectangle", "", f"{a['lips_ssim']:.3f} / {a['moving_ssim']:.3f}"]))
     print(row([f"lips touch at /p b m/ ({a['bilabial_frames']} frames)", "≥ 80 %", f"{100 * a['closure']:.0f} %"]))
+    print(row(["lips touch where the renderer's are open by 2 px or more", "", f"{100 * a['closed_when_open']:.1f} %"]))
     print(row(["silence: movement / opening, worst of three kinds", "< 0.5 grey levels, closed", f"{still:.2f} grey levels / {shut:.1f} px"]))
     print(row(["flicker outside the mouth", "< 1 grey level", f"{p['flicker_outside_grey']:.2f}"]))
     print(row(["seam: mean difference / largest step of a side", "not seen",
