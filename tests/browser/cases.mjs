@@ -309,20 +309,26 @@ async function embedding(world) {
 }
 
 async function accessible(world) {
-  return onPage(world, async (page) => {
+  return onPage(world, async (page, server) => {
     const found = [];
+    const check = async (where) => {
+      await page.evaluate(axeSource());
+      const { violations } = await page.evaluate(() => axe.run());
+      for (const { id, impact, nodes } of violations) {
+        found.push(`${impact} ${id} (${where}): ${nodes.map((node) => node.target.join(" ")).slice(0, 4)}`);
+      }
+    };
     for (const scheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1440, height: 960 }, { width: 390, height: 844 }]) {
         await page.setViewport(viewport);
         await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
         await pause(300);
-        await page.evaluate(axeSource());
-        const { violations } = await page.evaluate(() => axe.run());
-        for (const { id, impact, nodes } of violations) {
-          found.push(`${impact} ${id} (${scheme}, ${viewport.width}): ${nodes.map((node) => node.target.join(" ")).slice(0, 4)}`);
-        }
+        await check(`${scheme}, ${viewport.width}`);
       }
     }
+    await page.goto(`${server.url}/embed.html`);
+    await pause(500);
+    await check("embed.html");
     assert.deepEqual(found.filter((text) => /^(serious|critical)/.test(text)), []);
     return found.length > 0 ? found.join("; ") : "axe-core finds nothing";
   });

@@ -13,6 +13,7 @@ import { featherMask } from "../../static/lipsync/compositor.js";
 import { fromBase64, ProtocolError, toBase64 } from "../../static/lipsync/bytes.js";
 import { pingPong } from "../../static/lipsync/frames.js";
 import * as json from "../../static/lipsync/json.js";
+import { Microphone, microphoneError } from "../../static/lipsync/microphone.js";
 import { PcmBuffer, pcmBytes } from "../../static/lipsync/pcm.js";
 import * as protobuf from "../../static/lipsync/protobuf.js";
 import { Recorder } from "../../static/lipsync/recorder.js";
@@ -246,6 +247,14 @@ test("the feather is clear at the rim, solid inside, and rises evenly", () => {
   const row = mask.subarray(40 * 100, 41 * 100);
   assert.ok(row[0] < 10 && row[99] < 10 && row[50] === 255);
   for (let x = 1; x < 50; x++) assert.ok(row[x] >= row[x - 1]);
+});
+
+test("a microphone that cannot be had is told in words of its own for each reason", async () => {
+  await assert.rejects(Microphone.open({}, {}), { reason: "insecure", message: /secure pages/ });
+  const names = ["NotAllowedError", "NotFoundError", "NotReadableError", "SomethingElse"];
+  const errors = names.map((name) => microphoneError({ name }));
+  assert.deepEqual(errors.map(({ reason }) => reason), ["denied", "missing", "taken", "failed"]);
+  assert.equal(new Set(errors.map(({ message }) => message)).size, 4);
 });
 
 // --- sessions over a fake connection ---------------------------------------------------------
