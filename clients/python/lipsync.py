@@ -26,6 +26,7 @@ WINDOW_MS = 640  # audio of one request, its frame in the middle
 IN_FLIGHT = 4  # requests sent ahead, frame by frame
 CREDITS = 50  # frames that a stream may be ahead of its reader
 CHUNK_MS = 40
+ANSWER_S = 10  # for what the server answers at once
 LEAD_FRAMES = 10  # audio sent again before the first frame after a break, for the networks to hear
 
 
@@ -267,7 +268,7 @@ class Client:
         self._rate = 24_000
         self._reader = asyncio.create_task(self._read(self._socket))
         # What is on is told by the answer; a notice of what is off has come before it.
-        info = await asyncio.wait_for(self.control("switch_to_binary"), 10)
+        info = await asyncio.wait_for(self.control("switch_to_binary"), ANSWER_S)
         on, chosen = info["protocols"], self._socket.subprotocol
         if chosen == STREAM and "stream" in on:
             self.mode = "stream"
@@ -426,9 +427,12 @@ class Stream:
 
     async def _open(self, message):
         await self._client._send(json.dumps(message))
-        item = await self._inbox.get()
+        item = None
         while not isinstance(item, LipsyncError) and not (isinstance(item, dict) and item["type"] == "opened"):
-            item = await self._inbox.get()
+            try:
+                item = await asyncio.wait_for(self._inbox.get(), ANSWER_S)
+            except TimeoutError:
+                item = Disconnected(f"no answer for {ANSWER_S} s")
         if isinstance(item, LipsyncError):
             raise item
         self.opened, self.epoch = item, item["epoch"]

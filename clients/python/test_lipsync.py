@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests" / "clients")]
 
 import lipsync  # noqa: E402
-from server import Server  # noqa: E402
+from server import Server, server_arguments  # noqa: E402
 
 SECONDS = 2.0
 
@@ -183,5 +183,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary")
     parser.add_argument("--model")
-    parser.add_argument("arguments", nargs="*", help="further arguments of the server, after --")
-    asyncio.run(main(parser.parse_args()))
+    asyncio.run(main(server_arguments(parser)))

@@ -22,7 +22,7 @@ import sys
 import time
 
 import wire
-from server import Server
+from server import Server, server_arguments
 
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000)
 # Errors that a client like these asks for. Anything else, `internal` above all, is a fault of the server.
@@ -439,8 +439,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("arguments", nargs="*", help="further arguments of the server, after --")
-    options = parser.parse_args()
+    options = server_arguments(parser)
     tally = Tally()
     with Server(options.binary, "--resume-ms", "1000", *options.arguments) as server:
         models = [model["name"] for model in json.loads(server.get("/models"))["models"]]

@@ -22,7 +22,7 @@ import traceback
 from websockets.sync.client import connect
 
 import wire
-from server import Server
+from server import Server, server_arguments
 
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 BINARY, TIMED, PROTOBUF, STREAM = "lipsync.v1", "lipsync.v1.timed", "lipsync.protobuf", "lipsync.v2"
@@ -498,8 +498,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--model", help="default: the first that the server lists")
     parser.add_argument("--only", help="run the checks whose name contains this")
-    parser.add_argument("arguments", nargs="*", help="further arguments of the server, after --")
-    options = parser.parse_args()
+    options = server_arguments(parser)
     world, failed = World(options), 0
     try:
         for function in CHECKS:

@@ -1,9 +1,11 @@
 """A server for a test: started on a free port, stopped at the end."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -49,6 +51,12 @@ class Server:
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
+    def cpu_s(self):
+        """Processor time used so far, in seconds."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def threads(self):
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("Threads"))
@@ -67,3 +75,12 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+
+def server_arguments(parser):
+    """Parses the command line: `arguments` is what comes after --, for the server."""
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    options.arguments = arguments[end + 1 :]
+    return options
