@@ -35,8 +35,9 @@ def network_input(frame, bounds, quality=QUALITY):
 class Crops:
     """All rendered crops of a folder; `refresh` takes in files that came since."""
 
-    def __init__(self, folder, frames, speech):
-        self.folder, self.files = folder, {}
+    def __init__(self, folder, frames, speech, held=()):
+        """`held`: idle frames that stand first, for validation."""
+        self.folder, self.files, self.held = folder, {}, held
         self.frames = np.load(os.path.join(frames, "frames.npy"), mmap_mode="r")
         self.bounds = np.load(os.path.join(frames, "bounds.npy"))
         self.speech = speech
@@ -44,7 +45,8 @@ class Crops:
 
     def refresh(self, predicted=None):
         """`predicted` [n,10]: the units that the audio encoder hears, row by row of the training units."""
-        for path in sorted(glob.glob(os.path.join(self.folder, "frame???.npz"))):
+        kept = [os.path.join(self.folder, f"frame{f:03d}.npz") for f in self.held]
+        for path in kept + sorted(set(glob.glob(os.path.join(self.folder, "frame???.npz"))) - set(kept)):
             if path not in self.files:
                 d = np.load(path)
                 f = int(d["frame"])

@@ -3,7 +3,7 @@
     train.py --frames FOLDER --crops FOLDER --units train_units.npy [--heard pred_units_train.npy] --out FOLDER --minutes 60
 
 Most steps look at a window of 96x96 around the mouth (the network's samples there are the same as in the whole
-picture), every fourth at the whole picture. One frame's encoder serves all its mouths of a batch. With --heard, part
+picture), every sixth at the whole picture. One frame's encoder serves all its mouths of a batch. With --heard, part
 of the batches see the units as the audio encoder hears them, so that the picture is the best one for those.
 """
 import argparse
@@ -30,7 +30,9 @@ p.add_argument("--rate", type=float, default=3e-3)
 p.add_argument("--seed", type=int, default=7)
 p.add_argument("--resume")
 p.add_argument("--fold", type=float, default=0.15, help="share of the time after which batch normalisation is folded in: a third faster")
-p.add_argument("--held", type=int, default=2, help="idle frames kept for validation")
+p.add_argument("--held", type=int, nargs="*", default=[20, 100], help="idle frames kept for validation")
+p.add_argument("--hear", type=float, nargs=2, default=[0.25, 0.75], help="share of batches with heard units, at first and in the end")
+p.add_argument("--square", type=float, default=6, help="weight of the squared error")
 a = p.parse_args()
 torch.manual_seed(a.seed)
 torch.set_num_threads(a.threads)
@@ -52,14 +54,15 @@ def prepare(net):
 
 
 net, ema, optimizer = prepare(net)
-data = Crops(a.crops, a.frames, np.load(a.units))
+data = Crops(a.crops, a.frames, np.load(a.units), a.held)
+HELD = len(a.held)
 
 
 def heard():
     return np.load(a.heard) if a.heard and os.path.exists(a.heard) else None
 
 
-while data.refresh(heard()) < a.held + 3:
+while data.refresh(heard()) < HELD + 3:
     time.sleep(20)
 yy, xx = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
 weight = 1 + 5 * torch.exp(-(((xx - 80) / 36) ** 4) - ((yy - 62) / 36) ** 4)
@@ -70,11 +73,11 @@ ODDS = np.array([5, 5, 1.5, 1.5, 2, 1, 1, 1]) / 18
 
 def batch(frames=3, singles=4):
     x, u, t = [], [], []
-    for f in rng.integers(a.held, len(data.crops), frames):
+    for f in rng.integers(HELD, len(data.crops), frames):
         r = 4 * rng.integers(0, 6)
         i = np.r_[r:r + 4, rng.integers(0, len(data.crops[f]), singles)]
         v = data.units[f][i]
-        if data.heard[f] is not None and rng.random() < 0.25 + 0.5 * progress:
+        if data.heard[f] is not None and rng.random() < a.hear[0] + (a.hear[1] - a.hear[0]) * progress:
             v = data.heard[f][i]
         else:
             v = v + 0.015 * torch.randn(v.shape)
@@ -88,7 +91,7 @@ def validate(model):
     model.eval()
     err, err_m, n = 0.0, 0.0, 0
     with torch.no_grad():
-        for f in range(a.held):
+        for f in range(HELD):
             for src in (data.units[f], data.heard[f]):
                 if src is None:
                     continue
@@ -118,7 +121,7 @@ while progress < 1:
     for g in optimizer.param_groups:
         g["lr"] = lr
     x, u, t, per = batch()
-    if step % 4 == 3:
+    if step % 6 == 5:
         window, w = None, weight
     else:
         top, left = PLACES[rng.choice(len(PLACES), p=ODDS)]
@@ -132,7 +135,7 @@ while progress < 1:
     y = y.float()
     d = y - t
     w = w / weight.mean()
-    loss = (w * (d.abs() + 6 * d * d)).mean()
+    loss = (w * (d.abs() + a.square * d * d)).mean()
     gx, gy = (d[:, :, :, 1:] - d[:, :, :, :-1]).abs(), (d[:, :, 1:] - d[:, :, :-1]).abs()
     loss = loss + 0.7 * ((w[:, 1:] * gx).mean() + (w[1:] * gy).mean())
     half = F.avg_pool2d(d, 4)
