@@ -30,7 +30,7 @@ p.add_argument("--rate", type=float, default=3e-3)
 p.add_argument("--seed", type=int, default=7)
 p.add_argument("--resume")
 p.add_argument("--fold", type=float, default=0.15, help="share of the time after which batch normalisation is folded in: a third faster")
-p.add_argument("--held", type=int, nargs="*", default=[20, 100], help="idle frames kept for validation")
+p.add_argument("--held", type=int, nargs="*", default=[20, 60], help="idle frames kept for validation")
 p.add_argument("--hear", type=float, nargs=2, default=[0.25, 0.75], help="share of batches with heard units, at first and in the end")
 p.add_argument("--square", type=float, default=6, help="weight of the squared error")
 a = p.parse_args()
@@ -62,7 +62,7 @@ def heard():
     return np.load(a.heard) if a.heard and os.path.exists(a.heard) else None
 
 
-while data.refresh(heard()) < HELD + 3:
+while not all(os.path.exists(os.path.join(a.crops, f"frame{f:03d}.npz")) for f in a.held) or data.refresh(heard()) < HELD + 3:
     time.sleep(20)
 yy, xx = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
 weight = 1 + 5 * torch.exp(-(((xx - 80) / 36) ** 4) - ((yy - 62) / 36) ** 4)
