@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter, maximum_filter
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "render"))
 from character import area_crop, to_bytes  # noqa: E402
@@ -37,11 +38,24 @@ class Crops:
 
     def __init__(self, folder, frames, speech, held=()):
         """`held`: idle frames that stand first, for validation."""
-        self.folder, self.files, self.held = folder, {}, held
+        self.folder, self.files, self.held, self.predicted = folder, {}, held, None
         self.frames = np.load(os.path.join(frames, "frames.npy"), mmap_mode="r")
         self.bounds = np.load(os.path.join(frames, "bounds.npy"))
         self.speech = speech
         self.inputs, self.crops, self.units, self.rows, self.heard = [], [], [], [], []
+
+    def blend(self):
+        """[160,160] f32: 1 where any crop differs from its idle frame, feathered over a few pixels to 0."""
+        changed = np.zeros((160, 160), np.float32)
+        for x, crops in zip(self.inputs, self.crops):
+            # idle crops went through JPEG, so compare the crops of one frame with each other
+            d = crops.float().amax(0) - crops.float().amin(0)
+            changed = np.maximum(changed, d.amax(0).numpy())
+        m = maximum_filter((changed > 2.5).astype(np.float32), 7)
+        m = np.clip(gaussian_filter(m, 2.5) * 2 - 0.15, 0, 1) * np.clip(gaussian_filter(m, 1.5) * 1.3, 0, 1)
+        i = np.arange(160)
+        edge = np.clip((np.minimum(i, 159 - i) - 2) / 6, 0, 1)
+        return (m * edge[:, None] * edge[None]).astype(np.float32)
 
     def refresh(self, predicted=None):
         """`predicted` [n,10]: the units that the audio encoder hears, row by row of the training units."""
@@ -56,6 +70,8 @@ class Crops:
                 self.units.append(torch.from_numpy(d["units"]))
                 self.rows.append(d["rows"])
                 self.heard.append(None)
+        if predicted is not None and predicted is not self.predicted:
+            self.predicted, self.heard = predicted, [None] * len(self.heard)
         if predicted is not None:
             for i, rows in enumerate(self.rows):
                 if self.heard[i] is None:

@@ -2,6 +2,7 @@
 
 input [1,6,160,160] (real and masked crop, BGR, 0..1) and audio [1,10,1,1] (the mouth's units) -> [1,3,160,160].
 A U-Net of inverted residual blocks (1x1 expand + ReLU, 3x3 depthwise + ReLU, 1x1 project, + skip where shapes allow).
+The last step keeps the idle crop's own pixels wherever the mouth never changes anything: there can be no seam.
 The audio becomes a small picture of its own (20x20) that joins the decoder; the encoder sees the frame alone.
 """
 import copy
@@ -55,6 +56,8 @@ class UNet(nn.Module):
             if isinstance(m, nn.Conv2d) and m.groups == 1:
                 nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
         nn.init.normal_(self.audio3.weight, 0, 0.05)
+        # 1 where the mouth may change the picture, 0 where the idle crop must stay as it is (data.py measures it)
+        self.register_buffer("blend", torch.ones(1, 1, 160, 160))
         # start from the idle crop itself: sigmoid(4 (x - 1/2)) is close to x
         with torch.no_grad():
             self.last.weight.mul_(0.1)
@@ -98,7 +101,12 @@ class UNet(nn.Module):
         y = self.up3(torch.cat([self.up(y, window), s2], 1))
         y = self.up2(torch.cat([self.up(y, window), s1], 1))
         y = self.up1(torch.cat([self.up(y, window), s0], 1))
-        return torch.sigmoid(self.last(torch.cat([y, x], 1)))
+        y = torch.sigmoid(self.last(torch.cat([y, x], 1)))
+        blend = self.blend
+        if window is not None:
+            top, left, n = window
+            blend = blend[:, :, top:top + n, left:left + n]
+        return x[:, :3] + blend * (y - x[:, :3])
 
     def forward(self, x, audio):
         return self.decode(self.encode(x), audio)
