@@ -81,6 +81,63 @@ fn all_three_families_load_and_give_their_golden_output() {
     }
 }
 
+/// The packages that the project ships: they must compute what they computed where they were made.
+#[test]
+fn shipped_packages_give_their_golden_output() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let folders = Registry::folders(&models).unwrap();
+    assert!(
+        !folders.is_empty(),
+        "there is nothing to serve in {}",
+        models.display()
+    );
+    for folder in folders {
+        let package = Package::load(&folder, &LoadLimits::default()).unwrap();
+        let name = package.name();
+        assert!(
+            package.check_golden().unwrap().is_some(),
+            "{name} has no golden output"
+        );
+        assert!(
+            package.own_features(0).is_some(),
+            "{name} has no audio of its own"
+        );
+        package.crop(package.frame_count() - 1).unwrap();
+    }
+}
+
+/// docs/PACKAGES.md names every field that the small packages use.
+#[test]
+fn the_document_names_every_field() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PACKAGES.md");
+    let document = fs::read_to_string(document).unwrap();
+    for name in ["tiny", "tiny_ave", "tiny_own"] {
+        let manifest = fs::read(packages_folder().join(name).join("manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let mut fields = Vec::new();
+        for (key, value) in manifest.as_object().unwrap() {
+            fields.push(key.clone());
+            if matches!(
+                key.as_str(),
+                "frames" | "geometry" | "unet" | "audio" | "golden"
+            ) {
+                fields.extend(value.as_object().unwrap().keys().cloned());
+            }
+        }
+        for field in fields {
+            let named = [
+                format!("`{field}`"),
+                format!(".{field}`"),
+                format!("`{field}."),
+            ];
+            assert!(
+                named.iter().any(|text| document.contains(text)),
+                "PACKAGES.md is silent on {field}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_encoder_gives_the_same_rows_alone_and_in_a_window() {
     let package = load("tiny_ave");
