@@ -1,7 +1,6 @@
 """A server for a test: started on a free port, stopped at the end."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -50,12 +49,6 @@ class Server:
     def resident_kib(self):
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-
-    def cpu_s(self):
-        """Processor time used so far, in seconds."""
-        with open(f"/proc/{self.process.pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def threads(self):
         with open(f"/proc/{self.process.pid}/status") as status:
