@@ -138,11 +138,7 @@ impl Http<'_> {
             ];
             wait(interests, until([Some(deadline)], now))?;
             let mut chunk = [0; 2048];
-            let room = chunk.len().min(
-                limits.max_head_bytes as usize + 1
-                    - self.buffer.len().min(limits.max_head_bytes as usize),
-            );
-            match self.stream.read(&mut chunk[..room]) {
+            match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(Incoming::Nothing),
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
                 Err(error) if would_wait(&error) => {}
