@@ -126,6 +126,8 @@ limits! {
         "Encoder rows kept for neighbouring requests (2 KiB a row of 512 values)";
     max_crop_cache_bytes: 268435456, 1048576 => 17179869184, "bytes",
         "Decoded crops kept, of all packages (77 KB a frame at 160 pixels, 307 KB at 320)";
+    max_kept_frames_bytes: 268435456, 0 => 17179869184, "bytes",
+        "What one package may keep of its network's work on the idle frames alone, which saves a fifth of each frame; 0 keeps nothing";
     max_package_bytes: 536870912, 1048576 => 17179869184, "bytes",
         "Files of one package, together";
     max_frames: 20000, 1 => 1000000, "frames",

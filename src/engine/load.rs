@@ -1,13 +1,13 @@
 //! Two ways to use the cores: one frame on each, or all of them for one frame.
 //!
 //! One frame per core makes the most frames. When frames come one at a time, with pauses between them, the
-//! other cores would stand idle, and a frame that all of them work on is there sooner. Which of the two it
-//! is changes only after a run of calm jobs, because a network's buffers are laid out for its threads.
+//! other cores would stand idle, and a frame that all of them work on is there sooner. A burst begins with a
+//! job that is alone, too, so a frame gets all cores only after a run of such jobs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Jobs in a row that found everything idle, after which a frame gets all cores: a second of video.
-const CALM_JOBS: usize = 25;
+/// Jobs in a row that found everything idle, after which a frame gets all cores.
+const CALM_JOBS: usize = 5;
 
 /// How busy the workers are.
 #[derive(Debug, Default)]

@@ -116,6 +116,7 @@ impl Engine {
             frames_bytes: limits.max_package_bytes,
             frames: limits.max_frames as usize,
             crop_cache_bytes: limits.max_crop_cache_bytes as usize,
+            kept_frames_bytes: limits.max_kept_frames_bytes,
             ..LoadLimits::default()
         };
         let shared = Arc::new(Shared {
