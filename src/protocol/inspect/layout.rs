@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Field, Report};
+use super::{Field, NOT_UNDERSTOOD, Report};
 use crate::protocol::error::Fault;
 use crate::protocol::reader::Reader;
 use crate::protocol::stream::{FLAG_HELD, FLAG_IDLE, FLAG_LAST, TYPE_AUDIO, TYPE_FRAME};
@@ -73,7 +73,7 @@ impl Trace {
         if noted < self.message.len() {
             let bytes = self.message.slice(noted..);
             let value = format!("{} bytes", bytes.len());
-            let name = "(not understood)".to_owned();
+            let name = NOT_UNDERSTOOD.to_owned();
             self.fields.push(Field {
                 offset: Some(noted),
                 bytes,
@@ -240,6 +240,16 @@ const INFERENCE_RESPONSE: &[&str] = &[
 ];
 const BATCH_RESPONSE: &[&str] = &["responses", "total_processing_time_ms", "request_id"];
 
+/// The fields above that are varints; the others have a length.
+const VARINTS: &[&str] = &[
+    "frame_id",
+    "sample_rate",
+    "success",
+    "processing_time_ms",
+    "auto_loaded",
+    "total_processing_time_ms",
+];
+
 pub(super) fn protobuf_request(message: Bytes) -> Report {
     let as_single = protobuf(
         "protobuf InferenceRequest",
@@ -276,13 +286,13 @@ pub(super) fn protobuf_response(message: Bytes) -> Report {
     }
 }
 
-fn protobuf(title: &str, message: Bytes, names: &[&str], prefix: &str) -> Report {
+fn protobuf(title: &str, message: Bytes, names: &[&'static str], prefix: &str) -> Report {
     let mut trace = Trace::new(message);
     let read = read_protobuf(&mut trace, names, prefix);
     trace.report(title, read)
 }
 
-fn read_protobuf(trace: &mut Trace, names: &[&str], prefix: &str) -> Result<(), Fault> {
+fn read_protobuf(trace: &mut Trace, names: &[&'static str], prefix: &str) -> Result<(), Fault> {
     while trace.reader.left() > 0 {
         let offset = trace.reader.offset();
         let key = trace.reader.varint("field's key")?;
@@ -292,6 +302,16 @@ fn read_protobuf(trace: &mut Trace, names: &[&str], prefix: &str) -> Result<(), 
             .and_then(|index| names.get(index))
             .copied();
         let name = format!("{prefix}{} ({number})", plain.unwrap_or("unknown"));
+        if let Some(known) = plain
+            && known != "frame_ids"
+            && (key & 7 == 0) != VARINTS.contains(&known)
+        {
+            let reason = format!(
+                "{known} at offset {offset} has the wrong wire type {}",
+                key & 7
+            );
+            return Err(Fault::Protobuf { reason });
+        }
         let value = match key & 7 {
             0 => trace.reader.varint("varint")?.to_string(),
             1 => trace.reader.u64("field of 8 bytes")?.to_string(),
@@ -331,7 +351,13 @@ fn read_protobuf(trace: &mut Trace, names: &[&str], prefix: &str) -> Result<(), 
                     Some("prediction_data") => jpeg(&bytes),
                     Some("bounds") => floats(&bytes),
                     Some("frame_ids") => varints(bytes),
-                    _ => text(&bytes),
+                    Some(text_field) => {
+                        let value = text(&bytes);
+                        trace.note(offset, &name, value);
+                        utf8(text_field, trace.reader.offset() - bytes.len(), &bytes)?;
+                        continue;
+                    }
+                    None => text(&bytes),
                 }
             }
             5 => trace.reader.f32("field of 4 bytes")?.to_string(),

@@ -15,6 +15,9 @@ pub use recording::{Entry, EntryError, Payload, inspect_text};
 /// Bytes of a field that are shown; longer fields end with an ellipsis.
 const SHOWN_BYTES: usize = 8;
 
+/// Name of the field that holds what is left where a message is wrong.
+const NOT_UNDERSTOOD: &str = "(not understood)";
+
 /// Who sent a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -53,6 +56,12 @@ impl Report {
     /// Bytes that the fields cover.
     pub fn covered(&self) -> usize {
         self.fields.iter().map(|field| field.bytes.len()).sum()
+    }
+
+    /// Fields that could be read.
+    fn understood(&self) -> usize {
+        let read = |field: &&Field| field.name != NOT_UNDERSTOOD;
+        self.fields.iter().filter(read).count()
     }
 }
 
@@ -115,6 +124,6 @@ pub fn inspect_unknown(message: &Bytes) -> Report {
         .into_iter()
         .flat_map(|protocol| [(protocol, Direction::Received), (protocol, Direction::Sent)])
         .map(|(protocol, direction)| inspect(protocol, direction, message.clone()))
-        .max_by_key(|report| (report.fault.is_none(), report.covered().min(report.length)))
+        .max_by_key(|report| (report.fault.is_none(), report.understood()))
         .unwrap_or_else(|| layout::stream(message.clone()))
 }
