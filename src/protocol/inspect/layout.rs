@@ -297,6 +297,10 @@ fn read_protobuf(trace: &mut Trace, names: &[&'static str], prefix: &str) -> Res
         let offset = trace.reader.offset();
         let key = trace.reader.varint("field's key")?;
         let number = (key >> 3) as usize;
+        if number == 0 {
+            let reason = format!("the key at offset {offset} is of field 0, which is none");
+            return Err(Fault::Protobuf { reason });
+        }
         let plain = number
             .checked_sub(1)
             .and_then(|index| names.get(index))
@@ -304,7 +308,7 @@ fn read_protobuf(trace: &mut Trace, names: &[&'static str], prefix: &str) -> Res
         let name = format!("{prefix}{} ({number})", plain.unwrap_or("unknown"));
         if let Some(known) = plain
             && known != "frame_ids"
-            && (key & 7 == 0) != VARINTS.contains(&known)
+            && key & 7 != if VARINTS.contains(&known) { 0 } else { 2 }
         {
             let reason = format!(
                 "{known} at offset {offset} has the wrong wire type {}",
