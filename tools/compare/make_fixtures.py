@@ -82,7 +82,9 @@ def unet(name, unknown=False):
     audio = b.relu(b.conv("audio", 5, 18, 3, 2, pad=3))
     residual = b.node("Add", [b.conv(audio, 18, 18, 3), audio])
     audio = b.relu(residual)
-    x = b.concat(level_2, b.inverted_residual(audio, 18, 18))
+    flat = b.relu(b.conv(b.relu(b.conv("audio", 5, 12, 8, 8, pad=0)), 12, 160))
+    spread = b.node("Reshape", [flat, b.constant(np.array([1, 2, 10, 8], "i8"))])
+    x = b.concat(level_2, b.inverted_residual(audio, 18, 16), spread)
     if unknown:
         x = b.node("Elu", [x])
     x = b.inverted_residual(x, 58, 40)

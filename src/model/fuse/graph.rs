@@ -84,6 +84,8 @@ pub(super) enum Op {
     },
     Relu(NodeId),
     Logistic(NodeId),
+    /// The same values in the same planar order, as an image of another shape.
+    Reshape(NodeId),
 }
 
 impl Op {
@@ -100,7 +102,7 @@ impl Op {
             Op::Depthwise { input, .. } | Op::Upsample { input, .. } | Op::Bias { input, .. } => {
                 vec![*input]
             }
-            Op::Relu(input) | Op::Logistic(input) => vec![*input],
+            Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => vec![*input],
             Op::Concat(inputs) => inputs.clone(),
             Op::Add { inputs, .. } => inputs.to_vec(),
         }
@@ -119,7 +121,7 @@ impl Op {
             Op::Depthwise { input, .. } | Op::Upsample { input, .. } | Op::Bias { input, .. } => {
                 *input = map(*input)
             }
-            Op::Relu(input) | Op::Logistic(input) => *input = map(*input),
+            Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => *input = map(*input),
             Op::Concat(inputs) => inputs.iter_mut().for_each(|input| *input = map(*input)),
             Op::Add { inputs, .. } => *inputs = inputs.map(map),
         }
@@ -219,6 +221,13 @@ struct Fold {
 impl Fold {
     fn push(&mut self, mut node: Node, single: bool) {
         node.op.map_inputs(|input| self.map[input]);
+        if let Op::Reshape(input) = node.op
+            && self.nodes[input].shape == node.shape
+        {
+            self.map.push(input);
+            self.single[input] &= single;
+            return;
+        }
         node.op = match node.op {
             Op::Bias { input, bias } => self.bias(input, bias),
             Op::Relu(input) => self.relu(input),

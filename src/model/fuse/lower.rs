@@ -338,6 +338,7 @@ impl Lowering<'_> {
                 relu: true,
             },
             Op::Logistic(_) => Kind::Logistic,
+            Op::Reshape(_) => Kind::Reshape,
             Op::Depthwise { .. } => unreachable!("every depthwise convolution is a block"),
         };
         Some(draft)

