@@ -166,7 +166,12 @@ fn kept_frames_change_nothing_but_the_work() {
 
 #[test]
 fn the_default_face_is_one_program() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default_model/unet.onnx");
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default_model/unet.onnx");
     let network = Network::load(&file, &LoadLimits::default()).expect("the default face's network");
-    assert!(network.report().left.is_empty(), "{:?}", network.report().left);
+    assert!(
+        network.report().left.is_empty(),
+        "{:?}",
+        network.report().left
+    );
 }
