@@ -1,7 +1,7 @@
 //! Packages as a user has them on disk: those that load, and those that are refused, with words that help.
 
 use lipsyncd::frame::{BgrImage, Composer, JpegEncoder, decode_jpeg};
-use lipsyncd::model::{LoadLimits, ModelError, Package, Registry};
+use lipsyncd::model::{LoadLimits, ModelError, Network, Package, Registry};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -139,12 +139,12 @@ fn the_document_names_every_field() {
 }
 
 #[test]
-fn the_encoder_gives_the_same_rows_alone_and_in_a_window() {
+fn a_network_gives_the_same_alone_and_in_a_batch() {
     let package = load("tiny_ave");
-    let (single, window) = (
-        package.encoder().unwrap(),
-        package.window_encoder().expect("can be batched"),
-    );
+    let single = package.encoder().unwrap();
+    let onnx = fs::read(package.folder().join("audio_encoder.onnx")).unwrap();
+    let shape: (&str, &[usize]) = ("mel", &[16, 1, 80, 16]);
+    let window = Network::from_onnx("batch", &onnx, &[shape], &LoadLimits::default()).unwrap();
     assert_eq!(window.inputs()[0].shape, [16, 1, 80, 16]);
     let mel: Vec<f32> = (0..16 * 80 * 16)
         .map(|i| ((i * 37 % 101) as f32 - 50.0) / 15.0)

@@ -42,7 +42,7 @@ impl Loader<'_> {
             .map(|name| self.features(name))
             .transpose()?;
         let (unet, unet_tensors) = self.unet()?;
-        let (encoder, encoder_window) = self.encoders()?;
+        let encoder = self.encoder()?;
         let golden = self.golden(frames.len())?;
         if let Some(name) = manifest.files.keys().find(|name| !self.is_used(name)) {
             return self.wrong(
@@ -64,7 +64,6 @@ impl Loader<'_> {
             unet_tensors,
             kept,
             encoder,
-            encoder_window,
             golden,
             crop_owner: crops.new_owner(),
             crops,
@@ -243,42 +242,26 @@ impl Loader<'_> {
         Ok((unet, tensors))
     }
 
-    fn encoders(&self) -> Result<(Option<Network>, Option<Network>), ModelError> {
+    fn encoder(&self) -> Result<Option<Network>, ModelError> {
         let audio = &self.manifest.audio;
         let Some(spec) = &audio.encoder else {
-            return Ok((None, None));
+            return Ok(None);
         };
         let onnx = self.read(&spec.file, self.limits.network_bytes)?;
-        let load = |batch: usize| {
-            let shape = spec.input_shape(batch);
-            let network =
-                Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
-            expect_inputs(&network, 1)?;
-            network.output_index(&spec.output)?;
-            if network.outputs().len() != 1 || network.outputs()[0].values() != batch * audio.width
-            {
-                let (name, found) = (
-                    network.name().to_owned(),
-                    network.outputs()[0].shape.clone(),
-                );
-                let expected = vec![batch, audio.width];
-                return Err(ModelError::Shape {
-                    network: name,
-                    tensor: spec.output.clone(),
-                    expected,
-                    found,
-                });
-            }
-            Ok(network)
-        };
-        let single = load(1)?;
-        // A network exported for one row only may refuse; then rows go through one by one.
-        let window = if audio.rows > 1 {
-            load(audio.rows).ok()
-        } else {
-            None
-        };
-        Ok((Some(single), window))
+        let shape = spec.input_shape(1);
+        let network = Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
+        expect_inputs(&network, 1)?;
+        network.output_index(&spec.output)?;
+        let output = &network.outputs()[0];
+        if network.outputs().len() == 1 && output.values() == audio.width {
+            return Ok(Some(network));
+        }
+        Err(ModelError::Shape {
+            network: spec.file.clone(),
+            tensor: spec.output.clone(),
+            expected: vec![1, audio.width],
+            found: output.shape.clone(),
+        })
     }
 
     fn golden(&self, frames: usize) -> Result<Option<GoldenValues>, ModelError> {

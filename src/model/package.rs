@@ -26,7 +26,6 @@ pub struct Package {
     /// What the U-Net computes of each idle frame alone.
     pub(super) kept: KeptFrames,
     pub(super) encoder: Option<Network>,
-    pub(super) encoder_window: Option<Network>,
     pub(super) golden: Option<GoldenValues>,
     pub(super) crops: Arc<CropCache>,
     pub(super) crop_owner: u64,
@@ -198,12 +197,6 @@ impl Package {
         self.encoder.as_ref()
     }
 
-    /// The audio encoder for the rows of a whole window in one pass: `[rows, 1, 80, mel_rows]` to `[rows, width]`.
-    /// `None` where a window is a single row, or where the exported network does not allow it.
-    pub fn window_encoder(&self) -> Option<&Network> {
-        self.encoder_window.as_ref()
-    }
-
     /// Bytes that this package holds, without the shared cache of crops.
     pub fn memory(&self) -> PackageMemory {
         let size = |file: &str| {
@@ -218,14 +211,13 @@ impl Package {
             .encoder
             .as_ref()
             .map_or(0, |encoder| size(&encoder.file));
-        let copies = 1 + u64::from(self.encoder_window.is_some());
         PackageMemory {
             frames_bytes: self.frames.iter().map(Bytes::len).sum(),
             features_bytes: self
                 .features
                 .as_ref()
                 .map_or(0, |features| features.padded.len() * size_of::<f32>()),
-            networks_bytes: size(&self.manifest.unet.file) + copies * encoder,
+            networks_bytes: size(&self.manifest.unet.file) + encoder,
             kept_frames_bytes: self.kept.kept() * self.kept.frame_bytes(),
         }
     }
