@@ -41,7 +41,7 @@ use pool::Pool;
 use worker::{Common, Worker};
 
 /// Frames of each kind that are computed to find out what a package costs.
-const MEASURED_FRAMES: u32 = 5;
+const MEASURED_FRAMES: u32 = 3;
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
