@@ -7,20 +7,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lipsyncd::audio::{
-    BANDS, FFT_LEN, FrontEndSpec, MelKernel, Outside, RequestFrontEnd, RequestPlan, Resampler,
+    BANDS, FFT_LEN, FrontEndSpec, MelKernel, RequestFrontEnd, RequestPlan, Resampler,
     RollingFrontEnd, SilenceDetector, SilenceLimits, read_wav,
 };
 
-/// The front end of the default package.
-const SHORT: FrontEndSpec = FrontEndSpec {
-    mel_rows: 36,
-    mel_offset: -22,
-    width: 10,
-    first_row: 0,
-    rows: 1,
-    edge_rows: 0,
-    outside: Outside::Silence,
-};
+const SHORT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
 /// A second at 24 kHz.
 fn speech() -> Vec<i16> {

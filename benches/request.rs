@@ -8,9 +8,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use lipsyncd::audio::{
-    FrontEndSpec, Outside, RequestFrontEnd, RequestPlan, decode_pcm16, read_wav,
-};
+use lipsyncd::audio::{FrontEndSpec, RequestFrontEnd, RequestPlan, decode_pcm16, read_wav};
 use lipsyncd::frame::{
     BgrImage, Composer, Crop, Geometry, JpegEncoder, cut_crop, decode_jpeg, fill_input,
 };
@@ -20,15 +18,7 @@ use lipsyncd::protocol::{
 };
 
 /// The front end of the default package.
-const SHORT: FrontEndSpec = FrontEndSpec {
-    mel_rows: 36,
-    mel_offset: -22,
-    width: 10,
-    first_row: 0,
-    rows: 1,
-    edge_rows: 0,
-    outside: Outside::Silence,
-};
+const SHORT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
 const FULL: usize = 720;
 const BOUNDS: [f32; 4] = [236.4, 301.7, 483.1, 548.4];

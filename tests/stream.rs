@@ -367,6 +367,13 @@ fn a_machine_that_is_full_says_so_with_numbers() {
     talk.until("closed");
     talk.say(&open(2, "tiny"));
     talk.until("opened");
+    // Streams that were left behind make room for a client that is there.
+    drop(talk);
+    assert_eq!(memory.context.resumable.len(), 2);
+    let mut talk = Talk::new(&memory);
+    talk.say(&open(0, "tiny"));
+    talk.until("opened");
+    assert_eq!(memory.context.resumable.len(), 2);
 }
 
 #[test]

@@ -285,15 +285,7 @@ mod tests {
     use super::super::{RATE_HZ, RollingFrontEnd};
     use super::*;
 
-    const SILENT: FrontEndSpec = FrontEndSpec {
-        mel_rows: 36,
-        mel_offset: -22,
-        width: 10,
-        first_row: 0,
-        rows: 1,
-        edge_rows: 0,
-        outside: Outside::Silence,
-    };
+    const SILENT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
     fn noise(len: usize) -> Vec<i16> {
         let mut state = 11u32;

@@ -187,15 +187,7 @@ mod tests {
     use super::super::{RATE_HZ, mel_rows};
     use super::*;
 
-    const SILENT: FrontEndSpec = FrontEndSpec {
-        mel_rows: 36,
-        mel_offset: -22,
-        width: 10,
-        first_row: 0,
-        rows: 1,
-        edge_rows: 0,
-        outside: Outside::Silence,
-    };
+    const SILENT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
     type Rows = Vec<(i64, Vec<f32>)>;
 

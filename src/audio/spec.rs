@@ -58,6 +58,17 @@ impl FrontEndSpec {
         outside: Outside::ZeroFeatures,
     };
 
+    /// The front end of the default face: one row of ten features a frame, look-ahead 187.5 ms.
+    pub const DEFAULT_FACE: Self = Self {
+        mel_rows: 36,
+        mel_offset: -22,
+        width: 10,
+        first_row: 0,
+        rows: 1,
+        edge_rows: 0,
+        outside: Outside::Silence,
+    };
+
     /// Checks every number against its range, so that nothing below can overflow or allocate without bound.
     ///
     /// # Errors
@@ -212,15 +223,7 @@ fn mel_row_count(samples: u64) -> i64 {
 mod tests {
     use super::*;
 
-    const SHORT: FrontEndSpec = FrontEndSpec {
-        mel_rows: 36,
-        mel_offset: -22,
-        width: 10,
-        first_row: 0,
-        rows: 1,
-        edge_rows: 0,
-        outside: Outside::Silence,
-    };
+    const SHORT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
     #[test]
     fn look_ahead_is_the_worst_of_the_five_phases() {

@@ -97,14 +97,14 @@ impl Resumable {
         }
         let detached = held.values().filter(|stream| stream.expires.is_some());
         if detached.count() > self.limit {
-            let oldest = held
-                .iter()
-                .filter_map(|(token, stream)| Some((stream.expires?, token.clone())))
-                .min();
-            if let Some((_, token)) = oldest {
-                held.remove(&token);
-            }
+            forget_oldest(&mut held);
         }
+    }
+
+    /// Forgets the stream that has been without connection for longest, which gives its share of the
+    /// machine to one whose client is there. `false` when there is none.
+    pub(super) fn forget_oldest(&self) -> bool {
+        forget_oldest(&mut self.lock())
     }
 
     /// Takes the stream of `token` away from wherever it is.
@@ -143,4 +143,12 @@ impl Resumable {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn forget_oldest(held: &mut HashMap<String, Held>) -> bool {
+    let detached = held.iter();
+    let oldest = detached
+        .filter_map(|(token, stream)| Some((stream.expires?, token.clone())))
+        .min();
+    oldest.is_some_and(|(_, token)| held.remove(&token).is_some())
 }

@@ -266,7 +266,14 @@ impl Conversation {
             None => {
                 resumable.forget_expired(now);
                 let admission = self.context.engine.admission();
-                let permit = match admission.admit(package.name(), picture, FRAME_RATE) {
+                let admitted = loop {
+                    match admission.admit(package.name(), picture, FRAME_RATE) {
+                        // A page that was loaded again has left its stream behind.
+                        Err(_) if resumable.forget_oldest() => {}
+                        admitted => break admitted,
+                    }
+                };
+                let permit = match admitted {
                     Ok(permit) => permit,
                     Err(full) => {
                         count(&figures.refused, 1);

@@ -84,11 +84,45 @@ impl Estimate {
         (self.mean + 2.0 * self.deviation) as Micros
     }
 
-    /// A frame was given up because of the estimate. It is trusted a little less each time, so that a passing overload
-    /// is found to have passed.
+    /// A frame was given up because of the estimate, and no job is running that could correct it. It is
+    /// trusted a little less each time, so that a passing overload is found to have passed.
     pub(super) fn doubt(&mut self) {
         self.mean *= 0.9;
         self.deviation *= 0.9;
+    }
+}
+
+/// How many jobs a stream has in the engine at a time: as many as keep it busy, and no more than finish in
+/// time.
+///
+/// One more for each round of frames that were in time, half as many after one that was not (as TCP
+/// probes a network), so that an overloaded machine computes few frames, but those to their end.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    jobs: f64,
+    most: f64,
+}
+
+impl Window {
+    /// Begins with the most, 1 at least.
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1) as f64;
+        Self { jobs: most, most }
+    }
+
+    /// Jobs that may run now.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs as usize
+    }
+
+    /// A frame was done in time.
+    pub(super) fn in_time(&mut self) {
+        self.jobs = (self.jobs + 1.0 / self.jobs).min(self.most);
+    }
+
+    /// A frame was too late after its job had begun.
+    pub(super) fn late(&mut self) {
+        self.jobs = (self.jobs / 2.0).max(1.0);
     }
 }
 

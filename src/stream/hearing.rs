@@ -259,18 +259,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audio::Outside;
 
     const RATE: u32 = 16_000;
-    const SPEC: FrontEndSpec = FrontEndSpec {
-        mel_rows: 36,
-        mel_offset: -22,
-        width: 10,
-        first_row: 0,
-        rows: 1,
-        edge_rows: 0,
-        outside: Outside::Silence,
-    };
+    const SPEC: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
     fn noise(len: usize, peak: i32) -> Vec<i16> {
         let mut state = 5u32;

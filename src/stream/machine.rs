@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clock::{FRAME_US, Micros, frame_count, frame_us};
-use super::figures::{Estimate, Figures};
+use super::figures::{Estimate, Figures, Window};
 use super::hearing::Hearing;
 use super::pump::{Item, State};
 use super::utterance::Utterance;
@@ -70,6 +70,7 @@ pub struct Stream<P, R> {
     pub(super) dropping: Option<Dropped>,
     pub(super) figures: Figures,
     pub(super) estimate: Estimate,
+    pub(super) window: Window,
     pub(super) last_heard_of: Micros,
     pub(super) last_pump: Micros,
     /// The connection takes no more for now.
@@ -203,6 +204,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
             dropping: None,
             figures: Figures::default(),
             estimate: Estimate::default(),
+            window: Window::new(config.max_jobs),
             last_heard_of: now,
             last_pump: now,
             blocked: false,
@@ -330,6 +332,11 @@ impl<P: Clone, R: Default> Stream<P, R> {
         self.estimate.observe(now - since);
         self.figures.computed(compute_us);
         item.ready_at = now;
+        if now <= item.deadline() {
+            self.window.in_time();
+        } else {
+            self.window.late();
+        }
         match result {
             Ok(picture) => {
                 item.state = State::Picture {

@@ -72,7 +72,7 @@ impl<P, R> Item<P, R> {
         }
     }
 
-    fn deadline(&self) -> Micros {
+    pub(super) fn deadline(&self) -> Micros {
         self.due + self.max_delay
     }
 
@@ -156,21 +156,26 @@ impl<P: Clone, R: Default> Stream<P, R> {
                 break;
             }
             let in_time = head.is_ready() && head.ready_at <= head.deadline();
-            self.drop_oldest(if in_time && (self.credits == 0 || self.blocked) {
+            let reason = if in_time && (self.credits == 0 || self.blocked) {
                 DropReason::NoCredit
             } else {
                 DropReason::Late
-            });
+            };
+            self.drop_oldest(reason, now);
         }
     }
 
-    fn drop_oldest(&mut self, reason: DropReason) {
+    fn drop_oldest(&mut self, reason: DropReason, now: Micros) {
         let Some(item) = self.items.pop_front() else {
             return;
         };
-        if let Some(ticket) = item.ticket() {
+        if let State::Computing { job, since } = &item.state {
+            // It would have taken longer than this: that much is known of it.
+            self.estimate.observe(now - since);
+            self.window.late();
             self.in_flight -= 1;
-            self.outputs.push_back(Output::Cancel { ticket });
+            self.outputs
+                .push_back(Output::Cancel { ticket: job.ticket });
         }
         self.frame_dropped(reason, item.epoch, item.sequence);
     }
@@ -343,7 +348,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
             .front()
             .is_some_and(|head| head.is_ready() && !head.last);
         if oldest_waits && now >= self.due(self.next_frame) {
-            self.drop_oldest(DropReason::NoCredit);
+            self.drop_oldest(DropReason::NoCredit, now);
             return true;
         }
         false
@@ -356,14 +361,16 @@ impl<P: Clone, R: Default> Stream<P, R> {
         };
         let deadline = self.due(self.next_frame) + self.max_delay(&utterance.package);
         if now + self.estimate.expected() > deadline {
-            self.estimate.doubt();
+            if self.in_flight == 0 {
+                self.estimate.doubt();
+            }
             let (epoch, sequence) = (utterance.epoch, self.next_frame as u32);
             self.frame_dropped(DropReason::Late, epoch, sequence);
             self.next_frame += 1;
             self.hearing.forget_before(self.next_frame);
             return true;
         }
-        if self.in_flight >= self.config.max_jobs || !self.make_room(now) {
+        if self.in_flight >= self.window.jobs() || !self.make_room(now) {
             return false;
         }
         let Some(utterance) = self.utterances.front() else {

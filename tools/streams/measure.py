@@ -88,6 +88,7 @@ class Client:
         return start
 
     async def close(self):
+        await self.say(type="close", stream=0)
         await self.socket.close()
         self.reader.cancel()
 
