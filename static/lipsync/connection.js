@@ -205,9 +205,9 @@ export class Connection extends EventTarget {
     this.emit("trace", { at, direction, kind, protocol: this.socket?.protocol ?? "", data });
   }
 
-  /** Whether a message may be sent now. */
+  /** Whether a session may send now: negotiated, and not too much waiting in the browser. */
   get writable() {
-    return this.socket?.readyState === 1 && this.socket.bufferedAmount < SEND_BUFFER_LIMIT;
+    return this.wire !== undefined && this.socket?.readyState === 1 && this.socket.bufferedAmount < SEND_BUFFER_LIMIT;
   }
 
   sendText(message) {

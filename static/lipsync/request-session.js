@@ -18,6 +18,9 @@ const MAX_IN_FLIGHT = 8;
 const DECODE_MS = 40;
 /** A reply that has not come by then is asked for again, if it can still be in time. */
 const REPLY_WAIT_MS = 3000;
+/** Refusals that pass by themselves, and how long no more is asked after one, in ms. */
+const PASSING = new Set(["busy", "not_loaded", "shutting_down"]);
+const PASSING_WAIT_MS = 200;
 /** Errors in a row after which the utterance is given up. */
 const ERRORS_UNTIL_GIVEN_UP = 10;
 
@@ -78,6 +81,7 @@ export class RequestSession extends EventTarget {
     this.audio = audio;
     this.next = 0;
     this.errors = 0;
+    this.quietUntil = 0;
     this.active = true;
     /** usual time from a request to its reply, ms */
     this.replyMs = 0;
@@ -111,6 +115,7 @@ export class RequestSession extends EventTarget {
   pump(position, horizon) {
     if (!this.active || !this.connection.wire || !CODECS[this.connection.wire]) return;
     const now = this.now();
+    if (now < this.quietUntil) return;
     const firstUseful = Math.max(0, Math.ceil(position / this.samplesPerFrame));
     const stride = this.stride;
     for (const [id, request] of this.inFlight) {
@@ -183,12 +188,15 @@ export class RequestSession extends EventTarget {
   }
 
   refused(reply, request) {
-    this.errors++;
     // In the binary layouts the text begins with the code.
     const [, code = reply.code ?? "refused", text = reply.message] = /^([a-z_0-9]+): (.*)$/s.exec(reply.message) ?? [];
-    if (code === "busy") this.again.push(request.index);
-    else if (this.errors >= ERRORS_UNTIL_GIVEN_UP) this.interrupt();
-    this.problem(text, code);
+    if (PASSING.has(code)) {
+      this.again.push(request.index);
+      this.quietUntil = this.now() + PASSING_WAIT_MS;
+    } else if (++this.errors >= ERRORS_UNTIL_GIVEN_UP) {
+      this.interrupt();
+    }
+    if (code !== "not_loaded") this.problem(text, code);
   }
 
   problem(text, code) {

@@ -26,8 +26,9 @@ const FATAL = new Set(["unknown_model", "bad_value", "bad_field"]);
 const NO_STREAMS = new Set(["unsupported", "unknown_type", "wrong_mode", "protocol_disabled"]);
 /** An `open` that is not answered by then counts as refused, in ms. */
 const OPEN_WAIT_MS = 4000;
-/** How long to wait before asking a busy server again, in ms. */
+/** How long to wait before asking a busy server again, and one that still loads its packages, in ms. */
 const BUSY_WAIT_MS = 2000;
+const LOADING_WAIT_MS = 300;
 
 /**
  * Events: `frame` (detail: a TimedFrame with image, bounds, …), `problem` ({text, code}), `dropped`,
@@ -206,6 +207,10 @@ export class StreamSession extends EventTarget {
     }
     // Audio that crossed with the stream's closing; the closing is dealt with by itself.
     if (message.code === "unknown_stream" || message.code === "shutting_down") return undefined;
+    if (!this.opened && message.code === "not_loaded") {
+      this.timer = setTimeout(() => this.openStream(), LOADING_WAIT_MS);
+      return undefined;
+    }
     if (!this.opened && NO_STREAMS.has(message.code)) return this.dispatchEvent(new CustomEvent("unsupported"));
     if (FATAL.has(message.code)) this.active = false;
     return this.problem(message.error ?? "the server refused", message.code ?? "refused");

@@ -319,7 +319,8 @@ test("request mode: windows centred on their frames, bounded in flight, each fra
 
 test("request mode: what a broken connection lost is asked again, what is past is not", () => {
   const connection = new FakeConnection("json");
-  const session = new RequestSession(connection, { model: "face", frameCount: 10, now: () => 0 });
+  let now = 0;
+  const session = new RequestSession(connection, { model: "face", frameCount: 10, now: () => now });
   session.begin({ audio: recording(2), avatarFrame: 0 });
   session.pump(0, 48000);
   assert.equal(connection.take().length, 8);
@@ -330,6 +331,9 @@ test("request mode: what a broken connection lost is asked again, what is past i
   const problems = [];
   session.addEventListener("problem", ({ detail }) => problems.push(detail.code));
   connection.deliver(JSON.stringify({ type: "error", success: false, error: "later", code: "busy", frame_id: 4 }));
+  session.pump(3 * 960, 48000);
+  assert.equal(connection.take().length, 0, "a busy server is left alone for a moment");
+  now = 500;
   session.pump(3 * 960, 48000);
   assert.deepEqual(connection.take().map((text) => JSON.parse(text).frame_id), [4]);
   assert.deepEqual(problems, ["busy"]);
@@ -420,6 +424,20 @@ test("stream mode: a broken stream goes on from what is heard, in a new epoch", 
   assert.equal("token" in parsed(connection.take())[0], false);
 });
 
+test("stream mode: a server that is still loading is asked again, and nothing is said", async () => {
+  const connection = new FakeConnection("stream");
+  const session = new StreamSession(connection, { model: "face", now: () => 0 });
+  session.addEventListener("problem", () => assert.fail("no problem of the user's"));
+  session.begin({ audio: recording(1), avatarFrame: 0 });
+  connection.take();
+  connection.deliver(JSON.stringify({ type: "error", success: false, stream: 1, code: "not_loaded", error: "loading" }));
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  assert.equal(parsed(connection.take())[0].type, "open");
+  connection.deliver(JSON.stringify(OPENED));
+  session.pump(0, 9600);
+  assert.equal(parsed(connection.take())[0].type, "start");
+});
+
 test("stream mode: a server without it is told apart from one that is busy", () => {
   const connection = new FakeConnection("stream");
   const session = new StreamSession(connection, { model: "face", now: () => 0 });
@@ -467,8 +485,11 @@ function connectionFor(mode) {
 
 test("negotiation: stream, then binary, then JSON, by itself", () => {
   let connection = connectionFor("auto");
+  Object.assign(FakeSocket.made[0], { readyState: 1 });
+  assert.equal(connection.writable, false, "nothing is sent before the protocol is agreed");
   FakeSocket.made[0].accept("lipsync.v2", { binary_supported: true, subprotocols: ["lipsync.v2", "lipsync.v1"] });
   assert.equal(connection.wire, "stream");
+  assert.equal(connection.writable, true);
   connection.close();
   connection = connectionFor("auto");
   FakeSocket.made[0].accept("lipsync.v1.timed", { binary_supported: true, subprotocols: ["lipsync.v1", "lipsync.v1.timed"] });
