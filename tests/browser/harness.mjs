@@ -14,13 +14,19 @@ const READY_WAIT_MS = 90_000;
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+let patience = 1;
+/** Lets every wait last `factor` times as long: for machines that are busy with other work. */
+export function setPatience(factor) {
+  patience = factor;
+}
+
 /** Waits until `probe` gives something true, and returns it. */
 export async function until(what, probe, limitMs = 20_000) {
-  const deadline = Date.now() + limitMs;
+  const deadline = Date.now() + limitMs * patience;
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${(limitMs * patience) / 1000} s: ${what}`);
     await pause(50);
   }
 }
