@@ -101,7 +101,7 @@ const fallback = (protocols, expected) => (world) =>
     await speak(page);
     await pause(3000);
     const { shown, received } = await figuresOf(page);
-    assert.ok(Math.min(shown, received) > 60 * world.limits.liveShown, `${shown} shown, ${received} received over ${expected}`);
+    assert.ok(Math.min(shown, received) > 40 * world.limits.liveShown, `${shown} shown, ${received} received over ${expected}`);
     return `${shown} frames shown in 3 s`;
   }, { options: ["--protocols", protocols] });
 
@@ -284,7 +284,7 @@ async function hiding(world) {
 }
 
 async function embedding(world) {
-  return onPage(world, async (page, server) => {
+  return onPage({ ...world, models: TINY }, async (page, server) => {
     await page.goto(`${server.url}/healthz`);
     await page.evaluate(() => {
       const frame = document.createElement("iframe");

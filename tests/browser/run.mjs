@@ -33,7 +33,7 @@ const out = path.join(ROOT, "tests/browser/out");
 mkdirSync(out, { recursive: true });
 const limits = values.lenient
   ? { shown: 0.2, offsetMs: 400, restartMs: 15_000, liveShown: 0.02 }
-  : { shown: 0.97, offsetMs: 40, restartMs: 3000, liveShown: 0.9 };
+  : { shown: 0.97, offsetMs: 40, restartMs: 3000, liveShown: 0.8 };
 if (values.lenient) setPatience(3);
 const world = { command: [path.resolve(positionals[0])], models: path.resolve(values.models), browserName: values.browser, limits, out };
 const chosen = values.soak
