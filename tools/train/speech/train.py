@@ -76,8 +76,13 @@ class Encoder(nn.Module):
 class Corpus:
     """All shards in memory, f16; random stretches of them, changed a little in the mel domain."""
 
+    # Formant voices are many and cheap, but people sound like the others: most of what is heard.
+    NATURAL = ("heart", "joe", "slt", "awb", "kal16", "cmu_us_slt_arctic_hts", "lp_diphone", "ked_diphone", "kal_diphone")
+    NATURAL_SHARE = 0.5
+
     def __init__(self, folder: Path):
         self.folder, self.mel, self.units, self.known = folder, [], [], set()
+        self.natural: list[tuple[int, int, int]] = []  # shard, first and last row of an utterance
         self.rescan()
 
     def rescan(self) -> None:
@@ -86,9 +91,15 @@ class Corpus:
                 with np.load(path) as shard:
                     self.mel.append(shard["mel"])
                     self.units.append(shard["units"])
+                    ends = np.searchsorted(shard["utterance"], np.arange(shard["utterance"][-1] + 2))
+                    for i, voice in enumerate(json.loads(str(shard["voices"]))):
+                        if voice in self.NATURAL:
+                            self.natural.append((len(self.mel) - 1, int(ends[i]), int(ends[i + 1])))
                 self.known.add(path.name)
         self.weights = np.array([len(m) for m in self.mel], float)
         self.weights /= self.weights.sum()
+        lengths = np.array([end - start for _, start, end in self.natural], float)
+        self.natural_weights = np.cumsum(lengths / lengths.sum())
 
     def hours(self) -> float:
         return sum(map(len, self.mel)) / 80 / 3600
@@ -98,12 +109,18 @@ class Corpus:
         mel = np.empty((size, rows, 80), np.float32)
         units = np.empty((size, (length + 1) // 2, 10), np.float32)
         for i in range(size):
-            shard = random.choice(len(self.mel), p=self.weights)
-            start = int(random.integers(len(self.mel[shard]) - rows))
+            if random.random() < self.NATURAL_SHARE:
+                pick = min(int(np.searchsorted(self.natural_weights, random.random())), len(self.natural) - 1)
+                shard, first, last = self.natural[pick]
+                start = int(random.integers(first - 60, max(first - 59, last - rows + 60)))
+                start = min(max(0, start), len(self.mel[shard]) - rows)
+            else:
+                shard = random.choice(len(self.mel), p=self.weights)
+                start = int(random.integers(len(self.mel[shard]) - rows))
             piece = self.mel[shard][start : start + rows].astype(np.float32)
             silent = piece <= -3.999
-            if random.random() < 0.4:  # another vocal tract: stretch the mel axis
-                bands = np.arange(80) * random.uniform(0.95, 1.05) + random.uniform(-1.2, 1.2)
+            if random.random() < 0.5:  # another vocal tract: stretch the mel axis
+                bands = np.arange(80) * random.uniform(0.94, 1.06) + random.uniform(-1.4, 1.4)
                 bands = np.clip(bands, 0, 78.999)
                 low = bands.astype(int)
                 share = (bands - low).astype(np.float32)
@@ -113,6 +130,12 @@ class Corpus:
                 knots = 0.08 * random.normal(0, 2.5, 7)
                 change = change + np.interp(np.arange(80), np.linspace(0, 79, 7), knots).astype(np.float32)
             piece = np.where(silent, -4, np.clip(piece + change, -4, 4))
+            if random.random() < 0.2:  # a few bands say nothing
+                low = int(random.integers(80))
+                piece[:, low : low + int(random.integers(1, 14))] = piece.mean()
+            if random.random() < 0.2:
+                piece = piece + random.normal(0, random.uniform(0, 0.25), piece.shape).astype(np.float32)
+                piece = np.where(silent, -4, piece)
             if random.random() < 0.15:  # the stream has only just begun
                 piece[: int(random.integers(1, 120))] = -4
             mel[i] = piece
@@ -197,7 +220,7 @@ def main() -> None:
         model.load_state_dict(torch.load(options.resume)["state"])
     average = Encoder()
     average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.03, betas=(0.9, 0.98))
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M weights, {corpus.hours():.2f} h", flush=True)
     begun = spoken_of = time.time()
