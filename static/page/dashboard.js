@@ -55,9 +55,9 @@ export class Dashboard {
 }
 
 function words(player, meter) {
-  const shown = Number.isFinite(meter.shownShare) ? `${(meter.shownShare * 100).toFixed(1)} % of frames shown` : "";
+  const shown = Number.isFinite(meter.shownShare) ? `${(meter.shownShare * 100).toFixed(1)} % shown` : "";
   const compute = meter.quantile("computeMs", 0.5, 50);
-  const cost = Number.isFinite(compute) ? `, ${compute.toFixed(0)} ms of computing each` : "";
+  const cost = Number.isFinite(compute) ? `, ${compute.toFixed(0)} ms of computing a frame` : "";
   const live = player.liveDelayMs ? `, picture ${player.liveDelayMs.toFixed(0)} ms after your voice` : "";
   return `${shown}${cost}${live}.`;
 }
