@@ -82,6 +82,11 @@ pub(super) enum Op {
         input: NodeId,
         bias: Vec<f32>,
     },
+    /// Every channel times the same image, `[height][width]`.
+    Mask {
+        input: NodeId,
+        mask: Arc<Vec<f32>>,
+    },
     Relu(NodeId),
     Logistic(NodeId),
     /// The same values in the same planar order, as an image of another shape.
@@ -99,9 +104,8 @@ impl Op {
                 .map(|term| term.input)
                 .chain(dense.skip)
                 .collect(),
-            Op::Depthwise { input, .. } | Op::Upsample { input, .. } | Op::Bias { input, .. } => {
-                vec![*input]
-            }
+            Op::Depthwise { input, .. } | Op::Upsample { input, .. } => vec![*input],
+            Op::Bias { input, .. } | Op::Mask { input, .. } => vec![*input],
             Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => vec![*input],
             Op::Concat(inputs) => inputs.clone(),
             Op::Add { inputs, .. } => inputs.to_vec(),
@@ -118,9 +122,8 @@ impl Op {
                     .for_each(|term| term.input = map(term.input));
                 dense.skip = dense.skip.map(map);
             }
-            Op::Depthwise { input, .. } | Op::Upsample { input, .. } | Op::Bias { input, .. } => {
-                *input = map(*input)
-            }
+            Op::Depthwise { input, .. } | Op::Upsample { input, .. } => *input = map(*input),
+            Op::Bias { input, .. } | Op::Mask { input, .. } => *input = map(*input),
             Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => *input = map(*input),
             Op::Concat(inputs) => inputs.iter_mut().for_each(|input| *input = map(*input)),
             Op::Add { inputs, .. } => *inputs = inputs.map(map),

@@ -337,6 +337,7 @@ impl Lowering<'_> {
                 bias: vec![0.0; node.shape.channels],
                 relu: true,
             },
+            Op::Mask { mask, .. } => Kind::Mask(mask.clone()),
             Op::Logistic(_) => Kind::Logistic,
             Op::Reshape(_) => Kind::Reshape,
             Op::Depthwise { .. } => unreachable!("every depthwise convolution is a block"),

@@ -5,6 +5,7 @@ use crate::kernels::{
     ScratchSizes, Upsample, clear_halo, export_row, import_rows,
 };
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Images that one step reads, at most.
 pub(super) const MAX_INPUTS: usize = 8;
@@ -32,6 +33,8 @@ pub(super) enum Kind {
         bias: Vec<f32>,
         relu: bool,
     },
+    /// Its input times an image of one channel, `[height][width]`.
+    Mask(Arc<Vec<f32>>),
     Logistic,
     Reshape,
     Export {
@@ -265,6 +268,7 @@ impl Program {
             }
             Kind::Concat => concat(images, layout, body),
             Kind::Sum { bias, relu } => sum(images, bias, *relu, layout, body),
+            Kind::Mask(mask) => masked(images[0], mask, layout, body),
             Kind::Logistic => {
                 sum(images, &[], false, layout, body);
                 self.kernels.logistic(body);
@@ -461,6 +465,7 @@ impl Kind {
             Kind::Upsample(_) => "upsample",
             Kind::Concat => "concat",
             Kind::Sum { .. } => "sum",
+            Kind::Mask(_) => "mask",
             Kind::Logistic => "logistic",
             Kind::Reshape => "reshape",
             Kind::Export { .. } => "export",
@@ -503,6 +508,18 @@ fn sum(images: &[Image], bias: &[f32], relu: bool, layout: Layout, body: &mut [f
             if relu {
                 pixel.iter_mut().for_each(|out| *out = out.max(0.0));
             }
+        }
+    });
+}
+
+fn masked(image: Image, mask: &[f32], layout: Layout, body: &mut [f32]) {
+    each_block(layout, body, |y, block, out| {
+        let pixels = pixels(image, y, block).chunks_exact(BLOCK);
+        let factors = &mask[y * layout.width..];
+        for ((out, pixel), factor) in out.chunks_exact_mut(BLOCK).zip(pixels).zip(factors) {
+            out.iter_mut()
+                .zip(pixel)
+                .for_each(|(out, value)| *out = value * factor);
         }
     });
 }

@@ -3,16 +3,17 @@
 use super::graph::{Dense, Graph, Node, NodeId, Op, Shape, Term};
 use crate::kernels::{Activation, Geometry, MAX_SOURCES, Upsample};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{AxisOp, InOut};
-use tract_onnx::tract_core::ops::array::TypedConcat;
+use tract_onnx::tract_core::internal::{AxisOp, DimLike, InOut};
+use tract_onnx::tract_core::ops::array::{Slice, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::math::{Add, Max};
+use tract_onnx::tract_core::ops::math::{Add, Max, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::resize::{Interpolator, Resize};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Sigmoid};
 use tract_onnx::tract_core::ops::source::TypedSource;
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
         if !self.fits(&op, shape) {
             return Ok(None);
         }
-        self.convolutions += usize::from(matches!(op, Op::Dense(_) | Op::Depthwise { .. }));
+        self.convolutions += usize::from(node.op_is::<Conv>() || node.op_is::<EinSum>());
         self.nodes.insert(node.id);
         self.push(OutletId::new(node.id, 0), node.name.clone(), op, shape);
         Ok(Some(()))
@@ -149,6 +150,7 @@ impl<'a> Reader<'a> {
                     && parts.iter().map(|part| of(part).channels).sum::<usize>() == shape.channels
             }
             Op::Bias { input, bias } => of(input) == shape && bias.len() == shape.channels,
+            Op::Mask { input, mask } => of(input) == shape && mask.len() == shape.pixels(),
             Op::Add { inputs, .. } => inputs.iter().all(|input| of(input) == shape),
             Op::Relu(input) | Op::Logistic(input) => of(input) == shape,
             Op::Reshape(input) => of(input).len() == shape.len(),
@@ -174,11 +176,19 @@ impl<'a> Reader<'a> {
             if binary.0.is::<Max>() {
                 return self.relu(node);
             }
-            return if binary.0.is::<Add>() {
-                self.add(node)
+            if binary.0.is::<Add>() {
+                return self.add(node);
+            }
+            return Ok(if binary.0.is::<Sub>() {
+                self.subtract(node, shape)
+            } else if binary.0.is::<Mul>() {
+                self.mask(node, shape)
             } else {
-                Ok(None)
-            };
+                None
+            });
+        }
+        if let Some(slice) = node.op_as::<Slice>() {
+            return Ok(self.slice(node, slice, shape));
         }
         if let Some(concat) = node.op_as::<TypedConcat>() {
             return self.concat(node, concat);
@@ -425,6 +435,40 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// The second image taken from the first: a convolution by minus one, to which the first is added.
+    fn subtract(&mut self, node: &TypedNode, shape: Shape) -> Option<Op> {
+        let (from, taken) = (self.same_shape(node, 0)?, self.same_shape(node, 1)?);
+        let mut dense = pick(taken, shape.channels, 0..shape.channels, -1.0);
+        dense.skip = Some(from);
+        Some(Op::Dense(dense))
+    }
+
+    /// An image times a constant of its height and width.
+    fn mask(&mut self, node: &TypedNode, shape: Shape) -> Option<Op> {
+        let known = |constant: &usize| self.constant(node.inputs[*constant]).is_some();
+        let constant = (0..2).find(known)?;
+        let (dims, mask) = self.constant(node.inputs[constant])?;
+        let of_pixels = dims.ends_with(&[shape.height, shape.width]);
+        if !of_pixels || mask.len() != shape.pixels() {
+            return None;
+        }
+        let (input, mask) = (self.same_shape(node, 1 - constant)?, Arc::new(mask));
+        Some(Op::Mask { input, mask })
+    }
+
+    /// Some channels of an image: a convolution that copies them.
+    fn slice(&mut self, node: &TypedNode, slice: &Slice, shape: Shape) -> Option<Op> {
+        let dims = self.model.outlet_fact(node.inputs[0]).ok()?.shape.clone();
+        if channel_axis(dims.as_concrete()?) != Some(slice.axis) {
+            return None;
+        }
+        let first = slice.start.to_usize().ok()?;
+        let input = self.image(node.inputs[0])?;
+        let depth = self.graph.nodes[input].shape.channels;
+        let channels = first..first + shape.channels;
+        Some(Op::Dense(pick(input, depth, channels, 1.0)))
+    }
+
     /// The image at input `input`, if it has the node's own shape (tract broadcasts; the kernels do not).
     fn same_shape(&mut self, node: &TypedNode, input: usize) -> Option<NodeId> {
         let fact = self.model.outlet_fact(node.inputs[input]).ok()?;
@@ -516,6 +560,16 @@ fn per_channel(constant: &[usize], dims: &[usize], values: Vec<f32>) -> Option<V
         .enumerate()
         .all(|(axis, dim)| axis == at || *dim == 1);
     (rest_is_one && constant[at] == dims[channel]).then_some(values)
+}
+
+/// A 1×1 convolution that takes `channels` of `depth`, times `factor`.
+fn pick(input: NodeId, depth: usize, channels: Range<usize>, factor: f32) -> Dense {
+    let mut weights = vec![0.0; channels.len() * depth];
+    for (out, channel) in channels.clone().enumerate() {
+        weights[out * depth + channel] = factor;
+    }
+    let bias = vec![0.0; channels.len()];
+    dense(input, weights, depth, Geometry::POINT, bias)
 }
 
 fn dense(
