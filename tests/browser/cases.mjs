@@ -248,7 +248,13 @@ async function debugging(world) {
     await speak(page);
     await page.evaluate(() => document.getElementById("messages-title").scrollIntoView());
     await until("messages", () => page.$$eval("#log button", (rows) => rows.length > 10));
-    await page.evaluate(() => [...document.querySelectorAll("#log button")].find((row) => /frame/.test(row.textContent)).click());
+    // Looked for and clicked in one go: the list moves on.
+    const clickFrame = () => {
+      const row = [...document.querySelectorAll("#log button")].find((row) => /frame/.test(row.textContent));
+      row?.click();
+      return row !== undefined;
+    };
+    await until("a frame among the messages", () => page.evaluate(clickFrame));
     const detail = await page.$eval("#detail", (element) => element.textContent);
     for (const word of ["image", "x1", "JPEG", "000000"]) assert.ok(detail.includes(word), `${word} in ${detail.slice(0, 300)}`);
     const lines = await page.evaluate(() => lipsyncPage.messages.recorder.export().trim().split("\n"));
