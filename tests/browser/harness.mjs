@@ -135,7 +135,8 @@ export async function launch(name) {
 /** A page in a window of its own, with everything that it complained about. */
 export async function openPage(browser, url, { width = 1440, height = 960, ...viewport } = {}) {
   const context = await browser.createBrowserContext();
-  const page = await context.newPage();
+  // A window of its own: of two tabs in one window only one is seen, and the other pauses.
+  const page = await context.newPage({ type: "window" });
   const complaints = [];
   page.on("console", (message) => {
     if (["error", "warn", "warning"].includes(message.type())) complaints.push(message.text());
