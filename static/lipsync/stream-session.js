@@ -109,7 +109,6 @@ export class StreamSession extends EventTarget {
     this.endSent = false;
     this.finished = false;
     this.marks = [];
-    this.received = 0;
     this.started = false;
   }
 
@@ -176,6 +175,8 @@ export class StreamSession extends EventTarget {
     if (["opened", "busy", "error"].includes(message.type)) clearTimeout(this.timer);
     if (message.type === "opened") {
       this.opened = message;
+      // Since the stream was opened, not since an utterance began: a credit that is not given back is lost for good.
+      this.received = 0;
       this.token = message.token;
       this.epoch = message.epoch;
       this.epochUsed = false;

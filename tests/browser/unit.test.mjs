@@ -396,6 +396,23 @@ test("stream mode: open, start, audio, end; frames carry their place; credit is 
   assert.deepEqual(parsed(connection.take()), [{ type: "credit", stream: 1, frames: 10 }]);
 });
 
+test("stream mode: every frame's credit is given back, however short the utterances are", () => {
+  const connection = new FakeConnection("stream");
+  const session = new StreamSession(connection, { model: "face", now: () => 0 });
+  connection.deliver(JSON.stringify(OPENED));
+  connection.take();
+  let given = 0;
+  for (let epoch = 0; epoch < 20; epoch++) {
+    session.begin({ audio: recording(0.28), avatarFrame: 0 });
+    session.pump(-1, 48000);
+    for (let sequence = 0; sequence < 7; sequence++) {
+      connection.deliver(v2.encodeFrame({ stream: 1, epoch, sequence, avatarFrame: 0, sample: sequence * 960, sampleRate: 24000, computeMs: 1, bounds: BOUNDS, image: JPEG, last: sequence === 6 }));
+    }
+    for (const message of parsed(connection.take())) given += message.type === "credit" ? message.frames : 0;
+  }
+  assert.equal(given, 20 * 7);
+});
+
 test("stream mode: a broken stream goes on from what is heard, in a new epoch", () => {
   const connection = new FakeConnection("stream");
   const session = new StreamSession(connection, { model: "face", now: () => 0 });
