@@ -1,5 +1,6 @@
 //! Stream mode, from audio to frames: through the whole server, in memory and over sockets.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -283,7 +284,8 @@ fn a_stream_is_taken_up_by_its_token_after_a_break_or_away_from_a_connection_tha
         hung.push(talk);
     }
     assert_eq!(memory.context.resumable.len(), 1);
-    // A connection whose stream was taken away is told, and may open another.
+    // A connection whose stream was taken away is told at once, and may open another.
+    assert_eq!(hung[0].until("closed")["reason"], "taken_over");
     hung[0].audio(9, 1, 0, &silence(10));
     assert_eq!(hung[0].until("error")["code"], "unknown_stream");
     let mut message = open(9, "tiny");
@@ -293,6 +295,10 @@ fn a_stream_is_taken_up_by_its_token_after_a_break_or_away_from_a_connection_tha
     let wrong = json!({"type": "open", "stream": 9, "model_name": "tiny", "sample_rate": 16_000, "credits": 1});
     hung[0].say(&wrong);
     assert_eq!(hung[0].until("opened")["sample_rate"], 16_000);
+    // However a stream ends, it is counted as open no longer: one of these never read that it was taken.
+    drop(hung);
+    let figures = &memory.context.stats.streams;
+    assert_eq!(figures.open.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub struct Picture {
     pub bounds: [f32; 4],
 }
 
-/// Something that has finished for a connection.
+/// Something that has happened for a connection.
 #[derive(Debug)]
 pub enum Event {
     /// A job.
@@ -121,6 +121,11 @@ pub enum Event {
         name: String,
         /// How long it took, or why it failed.
         result: Result<Duration, ModelError>,
+    },
+    /// Another connection has taken up a stream of this one by its token.
+    StreamTaken {
+        /// The stream's number on this connection.
+        stream: u16,
     },
 }
 

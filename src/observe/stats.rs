@@ -1,7 +1,7 @@
 //! Counters and distributions since the start. Counting never waits for reading: counters are atomic, and
 //! a distribution's lock is held for one increment.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,6 @@ pub struct StreamFigures {
     pub dropped_no_credit: AtomicU64,
     /// Frames dropped by an interrupt.
     pub dropped_interrupted: AtomicU64,
-    /// How long after its instant and the look-ahead the latest frame of any stream was ready, µs.
-    pub lag_us: AtomicI64,
 }
 
 /// A distribution of times, in ms.

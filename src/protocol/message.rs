@@ -285,7 +285,8 @@ pub struct StreamTotals {
     pub queue_age_ms: f64,
     pub compute_p50_ms: f64,
     pub compute_p99_ms: f64,
-    /// How long after its instant and the look-ahead the latest frame of any stream was ready; negative: ahead of time.
+    /// How long after its instant and the look-ahead the last frame of the stream that is furthest behind was ready;
+    /// negative: all are ahead of time.
     pub lag_ms: f64,
 }
 

@@ -77,9 +77,12 @@ impl Context {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Events that may wait for one session: a result for each frame that it may have in the engine.
+    /// Events that may wait for one session: a result for each frame that it may have in the engine, and the
+    /// loss of each stream.
     pub fn mailbox_capacity(&self) -> usize {
-        self.limits.max_in_flight as usize * batch::FRAMES_AT_A_TIME + self.max_stream_jobs()
+        self.limits.max_in_flight as usize * batch::FRAMES_AT_A_TIME
+            + self.max_stream_jobs()
+            + self.limits.max_streams as usize
     }
 
     /// The package of that name, or the error that tells a client which there are.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::{Permit, Row};
+use crate::engine::{Event, MailboxSender, Permit, Row};
 use crate::model::Package;
-use crate::stream::{Detached, Stream};
+use crate::protocol::stream::StreamStats;
+use crate::stream::{Detached, Micros, Stream};
 
 /// A stream of the server.
 pub(super) type ServedStream = Stream<Arc<Package>, Row>;
@@ -18,6 +19,15 @@ pub(super) struct Live {
     pub(super) state: LiveState,
     /// Its share of the machine, kept while it may be resumed.
     pub(super) permit: Option<Permit>,
+    /// Where it is attached, to be told when another connection takes it.
+    pub(super) owner: Owner,
+}
+
+/// The connection of a stream.
+pub(super) struct Owner {
+    pub(super) events: MailboxSender<Event>,
+    /// The stream's number there.
+    pub(super) stream: u16,
 }
 
 /// Where a stream's client is.
@@ -26,7 +36,9 @@ pub(super) enum LiveState {
     Attached(Box<ServedStream>),
     /// Nowhere, for a while.
     Detached(Box<Detached<Arc<Package>>>),
-    /// On another connection, or gone.
+    /// On another connection; the one that it was taken from is told its last figures.
+    Taken(Box<StreamStats>),
+    /// Closed.
     Gone,
 }
 
@@ -117,9 +129,18 @@ impl Resumable {
         let held = self.lock().remove(token)?;
         let mut live = lock(&held.live);
         let detached = match std::mem::replace(&mut live.state, LiveState::Gone) {
-            LiveState::Attached(mut stream) => stream.detach(),
+            LiveState::Attached(mut stream) => {
+                let detached = stream.detach();
+                // Nothing of it waits any more, so that the time plays no part in its figures.
+                live.state = LiveState::Taken(Box::new(stream.stats(0)));
+                // A connection that is gone, or has its mailbox full, finds it out by itself.
+                let _ = live.owner.events.send(Event::StreamTaken {
+                    stream: live.owner.stream,
+                });
+                detached
+            }
             LiveState::Detached(detached) => Some(*detached),
-            LiveState::Gone => None,
+            LiveState::Taken(_) | LiveState::Gone => None,
         };
         Some((detached?, live.permit.take()))
     }
@@ -128,6 +149,18 @@ impl Resumable {
     pub(super) fn forget_expired(&self, now: Instant) {
         self.lock()
             .retain(|_, stream| stream.expires.is_none_or(|at| at > now));
+    }
+
+    /// How long after its instant and the look-ahead the last frame of the stream that is furthest behind was
+    /// ready, µs; negative: all are ahead of time. 0 while no stream is open.
+    pub(super) fn worst_lag(&self) -> Micros {
+        // The streams are locked one by one, and never with the list: they lock it when they close.
+        let all: Vec<SharedLive> = self.lock().values().map(|held| held.live.clone()).collect();
+        let lags = all.iter().filter_map(|live| match &lock(live).state {
+            LiveState::Attached(stream) => Some(stream.lag()),
+            _ => None,
+        });
+        lags.max().unwrap_or(0)
     }
 
     /// Streams that are known, with a connection or without.

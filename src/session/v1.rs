@@ -381,6 +381,7 @@ impl Session for Conversation {
                 name,
                 result,
             } => self.loaded(ticket, name, result, out),
+            Event::StreamTaken { stream } => self.stream_taken(stream, now, out),
         }
     }
 

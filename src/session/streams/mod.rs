@@ -1,25 +1,26 @@
 //! The streams of one connection (`lipsync.v2`): each a state machine of [`crate::stream`], fed with
 //! messages, results and the time; what it wants is sent and computed here.
 
+mod open;
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Cancel, Done, Job, JobAudio, PictureKind, WindowRow};
 use crate::model::Package;
+use crate::observe::Stats;
 use crate::protocol::stream::{
-    AudioChunk, CloseReason, DropReason, FLAG_HELD, FLAG_IDLE, ImageKind, Open, StreamBody,
-    StreamBusy, StreamControl, StreamRequest, StreamUpdate,
+    AudioChunk, CloseReason, Closed, DropReason, FLAG_HELD, FLAG_IDLE, ImageKind, StreamBody,
+    StreamControl, StreamRequest, StreamUpdate,
 };
 use crate::protocol::{Code, ErrorReply, Protocol, Reply};
-use crate::stream::{
-    FrameJob, Micros, Output, Stream, StreamConfig, StreamPackage, StreamPicture, StreamRow, Terms,
-};
+use crate::stream::{FrameJob, Micros, Output, StreamPicture, StreamRow};
 use crate::transport::Outbox;
 
 use super::Context;
-use super::resumable::{Live, LiveState, ServedStream, SharedLive, lock};
+use super::resumable::{LiveState, ServedStream, SharedLive, lock};
 use super::v1::Conversation;
 
 /// While a client does not take what is sent, it is looked at so often whether it does again.
@@ -28,13 +29,32 @@ const BLOCKED_RETRY: Duration = Duration::from_millis(10);
 /// The streams of a connection, and their work in the engine.
 #[derive(Default)]
 pub(super) struct Streams {
-    open: BTreeMap<u16, SharedLive>,
+    open: BTreeMap<u16, OpenStream>,
     /// By the connection's ticket.
     jobs: HashMap<u64, StreamJob>,
     /// Where the streams' clocks begin.
     origin: Option<Instant>,
     /// Some stream waits for the connection to take more.
     blocked_until: Option<Instant>,
+}
+
+/// A stream of this connection, counted as open for as long as this lives.
+struct OpenStream {
+    live: SharedLive,
+    stats: Arc<Stats>,
+}
+
+impl OpenStream {
+    fn new(live: SharedLive, stats: Arc<Stats>) -> OpenStream {
+        count(&stats.streams.open, 1);
+        OpenStream { live, stats }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        count(&self.stats.streams.open, -1);
+    }
 }
 
 struct StreamJob {
@@ -59,7 +79,7 @@ impl Streams {
         let deadlines = self
             .open
             .values()
-            .filter_map(|live| match &lock(live).state {
+            .filter_map(|open| match &lock(&open.live).state {
                 LiveState::Attached(stream) => stream.next_deadline(),
                 _ => None,
             });
@@ -85,30 +105,7 @@ impl Context {
     pub(super) fn max_stream_jobs(&self) -> usize {
         2 * self.limits.max_streams as usize * self.stream_jobs()
     }
-
-    fn stream_config(&self, package: &Package, picture: PictureKind) -> StreamConfig {
-        let limits = &self.limits;
-        let admission = self.engine.admission();
-        let mut config = StreamConfig {
-            max_delay_ms: limits.max_delay_ms as u32,
-            max_jobs: self.stream_jobs(),
-            max_utterances: limits.max_utterances as usize,
-            idle_timeout_ms: limits.stream_idle_ms as u32,
-            ..StreamConfig::default()
-        };
-        config.limits.max_chunk_bytes = self.decoder.limits.max_audio_bytes as u32;
-        config.limits.max_credits = limits.max_credits as u32;
-        config.limits.max_held_frames = limits.max_held_frames as u32;
-        config.limits.max_ahead_ms = limits.max_ahead_ms as u32;
-        config.limits.max_gap_ms = limits.max_gap_ms as u32;
-        config.limits.resume_ms = limits.resume_ms as u32;
-        config.limits.capacity = admission.capacity(package.name(), picture, FRAME_RATE);
-        config
-    }
 }
-
-/// Frames a second of a stream.
-const FRAME_RATE: u32 = crate::audio::FRAMES_PER_SECOND;
 
 impl Conversation {
     /// A message about a stream has come.
@@ -177,6 +174,12 @@ impl Conversation {
         }
     }
 
+    /// A stream of this connection may have been taken up by another: if so, the client is told. Asked of a
+    /// stream that is still here, or is open anew, it changes nothing.
+    pub(super) fn stream_taken(&mut self, id: u16, now: Instant, out: &mut Outbox) {
+        let _ = self.with_stream(id, now, out, |_, _| {});
+    }
+
     /// Ends all streams.
     pub(super) fn close_streams(&mut self, reason: CloseReason, now: Instant, out: &mut Outbox) {
         let ids: Vec<u16> = self.streams.open.keys().copied().collect();
@@ -190,14 +193,13 @@ impl Conversation {
         for job in self.streams.jobs.values() {
             job.cancel.cancel();
         }
-        for live in std::mem::take(&mut self.streams.open).into_values() {
-            let mut live = lock(&live);
+        for open in std::mem::take(&mut self.streams.open).into_values() {
+            let mut live = lock(&open.live);
             let LiveState::Attached(mut stream) =
                 std::mem::replace(&mut live.state, LiveState::Gone)
             else {
                 continue;
             };
-            count(&self.context.stats.streams.open, -1);
             let token = stream.token().to_owned();
             match stream.detach() {
                 Some(detached) => live.state = LiveState::Detached(Box::new(detached)),
@@ -206,157 +208,6 @@ impl Conversation {
             drop(live);
             self.context.resumable.keep(&token, now);
         }
-    }
-
-    fn open_stream(
-        &mut self,
-        id: u16,
-        open: &Open,
-        now: Instant,
-        out: &mut Outbox,
-    ) -> Result<(), ErrorReply> {
-        if self.is_draining() {
-            return Err(ErrorReply::new(
-                Code::ShuttingDown,
-                "the server is shutting down; connect again in a moment",
-            ));
-        }
-        if self.streams.open.contains_key(&id) {
-            return Err(ErrorReply::new(
-                Code::StreamExists,
-                format!("stream {id} is open already; choose another number, or close it"),
-            ));
-        }
-        let limit = self.context.limits.max_streams as usize;
-        if self.streams.open.len() >= limit {
-            return Err(ErrorReply::new(
-                Code::TooLarge,
-                format!(
-                    "{limit} streams of this connection are open (--max-streams); close one first"
-                ),
-            ));
-        }
-        let package = self.context.find(&open.model_name)?;
-        let handle = stream_package(&package)?;
-        let picture = picture_kind(open.image);
-        let quality = open.quality.unwrap_or(self.context.jpeg_quality);
-        let error = |(code, text): (Code, String)| ErrorReply::new(code, text);
-        let at = self.streams.micros(now);
-        let config = self.context.stream_config(&package, picture);
-        let figures = &self.context.stats.streams;
-        let resumable = &self.context.resumable;
-        let (stream, permit) = match &open.token {
-            Some(token) => {
-                let Some((detached, permit)) = resumable.take(token, now) else {
-                    return Err(ErrorReply::new(
-                        Code::BadToken,
-                        "no stream is kept by this token; open one without a token",
-                    ));
-                };
-                detached.check(open).map_err(error)?;
-                let terms = Terms {
-                    stream: id,
-                    token: resumable.token(),
-                    quality,
-                };
-                let stream = Stream::resume(detached, open, config, terms, at).map_err(error)?;
-                count(&figures.resumed, 1);
-                (stream, permit)
-            }
-            None => {
-                resumable.forget_expired(now);
-                let admission = self.context.engine.admission();
-                let admitted = loop {
-                    match admission.admit(package.name(), picture, FRAME_RATE) {
-                        // A page that was loaded again has left its stream behind.
-                        Err(_) if resumable.forget_oldest() => {}
-                        admitted => break admitted,
-                    }
-                };
-                let permit = match admitted {
-                    Ok(permit) => permit,
-                    Err(full) => {
-                        count(&figures.refused, 1);
-                        self.context.stats.busy();
-                        let error = format!(
-                            "this machine carries {} such streams and has {} open; try again when one has ended",
-                            full.capacity, full.active
-                        );
-                        let body = StreamBody::Busy(StreamBusy {
-                            success: false,
-                            code: Code::Busy.as_str(),
-                            error,
-                            capacity: full.capacity,
-                            active: full.active,
-                        });
-                        let update = StreamUpdate { body, stream: id };
-                        self.send(&Reply::Stream(update), Protocol::Stream, out);
-                        return Ok(());
-                    }
-                };
-                let terms = Terms {
-                    stream: id,
-                    token: resumable.token(),
-                    quality,
-                };
-                let stream = Stream::open(open, handle, config, terms, at).map_err(error)?;
-                count(&figures.opened, 1);
-                (stream, Some(permit))
-            }
-        };
-        count(&figures.open, 1);
-        let token = stream.token().to_owned();
-        let live = Arc::new(Mutex::new(Live {
-            state: LiveState::Attached(Box::new(stream)),
-            permit,
-        }));
-        resumable.insert(token, live.clone());
-        self.streams.open.insert(id, live);
-        self.with_stream(id, now, out, |_, _| {})
-    }
-
-    fn change_stream(
-        &mut self,
-        id: u16,
-        model_name: &str,
-        now: Instant,
-        out: &mut Outbox,
-    ) -> Result<(), ErrorReply> {
-        let package = self.context.find(model_name)?;
-        let handle = stream_package(&package)?;
-        let admission = self.context.engine.admission().clone();
-        let Some(live) = self.streams.open.get(&id).cloned() else {
-            return Err(unknown(id));
-        };
-        {
-            let mut live = lock(&live);
-            let LiveState::Attached(stream) = &live.state else {
-                drop(live);
-                return self.with_stream(id, now, out, |_, _| {});
-            };
-            let picture = picture_kind(stream.image());
-            // The old share is given back first: the stream is to go on, whichever face it shows.
-            let old = live.permit.take();
-            drop(old);
-            match admission.admit(package.name(), picture, FRAME_RATE) {
-                Ok(permit) => live.permit = Some(permit),
-                Err(full) => {
-                    let before = match &live.state {
-                        LiveState::Attached(stream) => stream.package_name().to_owned(),
-                        _ => String::new(),
-                    };
-                    live.permit = admission.admit(&before, picture, FRAME_RATE).ok();
-                    return Err(ErrorReply::new(
-                        Code::Busy,
-                        format!(
-                            "this machine carries {} streams of {model_name:?} and has {} open; the stream keeps its package",
-                            full.capacity, full.active
-                        ),
-                    ));
-                }
-            }
-        }
-        self.with_stream(id, now, out, |stream, now| stream.change(handle, now))
     }
 
     /// Calls a stream, then does what it wants.
@@ -368,18 +219,26 @@ impl Conversation {
         call: impl FnOnce(&mut ServedStream, Micros),
     ) -> Result<(), ErrorReply> {
         let at = self.streams.micros(now);
-        let Some(shared) = self.streams.open.get(&id).cloned() else {
+        let Some(shared) = self.streams.open.get(&id).map(|open| open.live.clone()) else {
             return Err(unknown(id));
         };
         let mut live = lock(&shared);
-        let LiveState::Attached(stream) = &mut live.state else {
-            self.streams.open.remove(&id);
-            self.give_up_jobs(id);
-            count(&self.context.stats.streams.open, -1);
-            return Err(ErrorReply::new(
-                Code::UnknownStream,
-                format!("stream {id} was taken up by another connection with its token"),
-            ));
+        let stream = match &mut live.state {
+            LiveState::Attached(stream) => stream,
+            LiveState::Taken(stats) => {
+                let body = StreamBody::Closed(Closed {
+                    reason: CloseReason::TakenOver,
+                    stats: std::mem::take(stats),
+                });
+                let update = StreamUpdate { body, stream: id };
+                self.send(&Reply::Stream(update), Protocol::Stream, out);
+                self.forget(id);
+                return Err(unknown(id));
+            }
+            LiveState::Detached(_) | LiveState::Gone => {
+                self.forget(id);
+                return Err(unknown(id));
+            }
         };
         call(stream, at);
         let mut is_over = false;
@@ -396,7 +255,6 @@ impl Conversation {
                         &figures.held_frames,
                         i64::from(frame.flags & FLAG_HELD != 0),
                     );
-                    figures.lag_us.store(stream.lag(), Ordering::Relaxed);
                     self.send(&Reply::StreamFrame(frame), Protocol::Stream, out);
                 }
                 Output::Update(update) => {
@@ -440,7 +298,6 @@ impl Conversation {
             live.state = LiveState::Gone;
             live.permit = None;
             self.streams.open.remove(&id);
-            count(&self.context.stats.streams.open, -1);
         }
         Ok(())
     }
@@ -481,7 +338,9 @@ impl Conversation {
         submitted.is_ok()
     }
 
-    fn give_up_jobs(&mut self, id: u16) {
+    /// A stream of this connection is no longer its own.
+    fn forget(&mut self, id: u16) {
+        self.streams.open.remove(&id);
         for job in self
             .streams
             .jobs
@@ -532,29 +391,6 @@ fn picture_kind(image: ImageKind) -> PictureKind {
         ImageKind::Mouth => PictureKind::Mouth,
         ImageKind::Full => PictureKind::Full,
     }
-}
-
-/// What a stream has to know of a package.
-fn stream_package(package: &Arc<Package>) -> Result<StreamPackage<Arc<Package>>, ErrorReply> {
-    let Some(spec) = package.front_end() else {
-        return Err(ErrorReply::new(
-            Code::Unsupported,
-            format!(
-                "the package {:?} has no audio encoder, only audio of its own; a stream needs one that hears",
-                package.name()
-            ),
-        ));
-    };
-    let (width, height) = package.frame_size();
-    let side = package.manifest().geometry.inner_size as u32;
-    Ok(StreamPackage {
-        handle: package.clone(),
-        name: package.name().to_owned(),
-        spec,
-        frame_count: package.frame_count(),
-        frame_size: [width as u32, height as u32],
-        image_size: [side, side],
-    })
 }
 
 fn count(counter: &AtomicU64, by: i64) {
