@@ -58,6 +58,7 @@ fn encode(criterion: &mut Criterion) {
     let mut out = Vec::new();
     for (name, reply, protocol) in [
         ("binary", Reply::Frame(frame_reply()), Protocol::Binary),
+        ("timed", Reply::Frame(frame_reply()), Protocol::BinaryTimed),
         ("protobuf", Reply::Frame(frame_reply()), Protocol::Protobuf),
         ("json", Reply::Frame(frame_reply()), Protocol::Json),
         (

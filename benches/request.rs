@@ -17,15 +17,12 @@ use lipsyncd::protocol::{
     encode_request,
 };
 
-/// The front end of the default package.
-const SHORT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
-
 const FULL: usize = 720;
 const BOUNDS: [f32; 4] = [236.4, 301.7, 483.1, 548.4];
 
 /// Families by their inner square and front end.
 const FAMILIES: [(&str, usize, FrontEndSpec); 2] = [
-    ("default_160", 160, SHORT),
+    ("default_160", 160, FrontEndSpec::DEFAULT_FACE),
     ("ave_320", 320, FrontEndSpec::AVE),
 ];
 
@@ -204,25 +201,5 @@ fn pictures(criterion: &mut Criterion) {
     }
 }
 
-/// Encoding a reply, its JPEG being there.
-fn replies(criterion: &mut Criterion) {
-    let reply = reply(vec![7; 20_000], 320);
-    let protocols = [
-        ("binary", Protocol::Binary),
-        ("timed", Protocol::BinaryTimed),
-        ("protobuf", Protocol::Protobuf),
-        ("json", Protocol::Json),
-    ];
-    for (name, protocol) in protocols {
-        criterion.bench_function(&format!("reply/{name}, a JPEG of 20 kB"), |bencher| {
-            bencher.iter(|| {
-                let mut out = Vec::new();
-                reply.encode(protocol, &mut out);
-                out
-            });
-        });
-    }
-}
-
-criterion_group!(benches, whole, pictures, replies);
+criterion_group!(benches, whole, pictures);
 criterion_main!(benches);

@@ -130,6 +130,13 @@ fn the_paths_of_the_server() {
     assert!(json("/stats")["uptime_s"].as_f64().unwrap() > 0.0);
     let metrics = String::from_utf8(get(address, "/metrics", "").2).unwrap();
     assert!(metrics.contains("lipsyncd_ready 1\n"), "{metrics}");
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.split_once(' ').unwrap();
+        let family = name.split('{').next().unwrap();
+        assert!(metrics.contains(&format!("# HELP {family} ")), "{line}");
+        assert!(metrics.contains(&format!("# TYPE {family} ")), "{line}");
+        assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+    }
     app.stop();
 }
 

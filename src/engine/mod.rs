@@ -402,16 +402,8 @@ impl Shared {
         let started = Instant::now();
         let busy = self.load.begin(self.queue.is_empty());
         let threads = busy.threads(self.workers.len());
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            // Taken out while it works: what a panic leaves half-done is dropped with it, and a worker that
-            // waits for its helpers (rayon may give it another job meanwhile) holds no lock.
-            let mut own = std::mem::take(&mut *self.slot(worker));
-            let result = own.run(&job, threads, &self.common);
-            *self.slot(worker) = own;
-            result
-        }));
+        let result = self.fenced(worker, |own| own.run(&job, threads, &self.common));
         drop(busy);
-        let result = result.unwrap_or(Err(JobError::Panicked));
         if matches!(result, Err(JobError::Cancelled)) {
             self.abandoned.fetch_add(1, Ordering::Relaxed);
         }
@@ -422,6 +414,23 @@ impl Shared {
         finish(&job, waited, compute, result);
     }
 
+    /// Does `work` with what a worker owns. A panic costs this work alone, and what the worker kept.
+    fn fenced<T>(
+        &self,
+        worker: usize,
+        work: impl FnOnce(&mut Worker) -> Result<T, JobError>,
+    ) -> Result<T, JobError> {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            // Taken out while it works: what a panic leaves half-done is dropped with it, and a worker that
+            // waits for its helpers (rayon may give it another job meanwhile) holds no lock.
+            let mut own = std::mem::take(&mut *self.slot(worker));
+            let result = work(&mut own);
+            *self.slot(worker) = own;
+            result
+        }));
+        done.unwrap_or(Err(JobError::Panicked))
+    }
+
     fn slot(&self, worker: usize) -> MutexGuard<'_, Worker> {
         self.workers[worker]
             .lock()
@@ -430,11 +439,9 @@ impl Shared {
 
     /// Builds what a worker needs for a package, so that no client waits for it.
     fn prepare(&self, worker: usize, package: &Arc<Package>) {
-        let mut own = std::mem::take(&mut *self.slot(worker));
-        if let Err(error) = own.prepare(package, &self.common) {
+        if let Err(error) = self.fenced(worker, |own| own.prepare(package, &self.common)) {
             log::error!("package {}: {error}", package.name());
         }
-        *self.slot(worker) = own;
     }
 }
 
@@ -453,5 +460,46 @@ fn deliver(reply: &MailboxSender<Event>, event: Event) {
     if reply.send(event) == Err(SendError::Full) {
         // The mailbox has room for all that its connection may have in flight.
         log::error!("a connection's mailbox is full: a result is lost");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_its_own_job_and_the_worker_goes_on() {
+        let config = Config {
+            workers: 1,
+            ..Config::for_tests("")
+        };
+        let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/packages/tiny");
+        let package = engine.load_folder(Path::new(folder)).unwrap();
+        let frame = |ticket| {
+            let (reply, mailbox) = mailbox(1).unwrap();
+            let job = Job {
+                connection: ConnectionId(1),
+                ticket,
+                package: package.clone(),
+                frame_id: 1,
+                audio: JobAudio::Own,
+                picture: PictureKind::Mouth,
+                quality: None,
+                cancel: None,
+                reply,
+            };
+            engine.submit(job).unwrap();
+            let Some(Event::Done(done)) = mailbox.wait(Duration::from_secs(60)) else {
+                panic!("a job has no result")
+            };
+            assert_eq!(done.ticket, ticket);
+            done.result.unwrap().jpeg
+        };
+        let before = frame(1);
+        let lost: Result<(), _> = engine.shared.fenced(0, |_| panic!("a deliberate panic"));
+        assert!(matches!(lost, Err(JobError::Panicked)));
+        assert_eq!(frame(2), before);
+        engine.stop();
     }
 }

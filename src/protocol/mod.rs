@@ -48,6 +48,21 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether a client's own request id is short enough.
+    fn check_request_id(&self, id: &str) -> Result<(), Fault> {
+        if id.len() > self.max_request_id_bytes {
+            return Err(Fault::TooLarge {
+                field: "request_id",
+                value: id.len(),
+                limit: self.max_request_id_bytes,
+                unit: "bytes",
+            });
+        }
+        Ok(())
+    }
+}
+
 /// Turns a connection's messages into requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decoder {

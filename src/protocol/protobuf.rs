@@ -100,15 +100,7 @@ fn frame_id(id: i32) -> Result<u32, Fault> {
 }
 
 fn request_id(id: String, limits: &Limits) -> Result<Option<Box<str>>, Fault> {
-    if id.len() > limits.max_request_id_bytes {
-        let limit = limits.max_request_id_bytes;
-        return Err(Fault::TooLarge {
-            field: "request_id",
-            value: id.len(),
-            limit,
-            unit: "bytes",
-        });
-    }
+    limits.check_request_id(&id)?;
     Ok((!id.is_empty()).then(|| id.into()))
 }
 

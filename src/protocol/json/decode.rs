@@ -282,15 +282,7 @@ fn request_id(value: &Loose, limits: &Limits) -> Result<Option<Box<str>>, Fault>
             });
         }
     };
-    if id.len() > limits.max_request_id_bytes {
-        let limit = limits.max_request_id_bytes;
-        return Err(Fault::TooLarge {
-            field: "request_id",
-            value: id.len(),
-            limit,
-            unit: "bytes",
-        });
-    }
+    limits.check_request_id(&id)?;
     Ok(Some(id))
 }
 
