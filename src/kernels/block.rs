@@ -44,10 +44,10 @@ pub struct Block {
     small: bool,
 }
 
-/// Working memory of one run of a [`Block`]; made once, by [`Block::scratch`], and reused.
+/// Working memory of one run of a [`Block`] or a [`super::Winograd`]; made once for all of them, and reused.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    ring: Floats,
+    pub(super) ring: Floats,
     low: Floats,
     blended: Floats,
     zeros: Floats,
@@ -92,6 +92,16 @@ pub struct ScratchSizes {
     blended: usize,
     zeros: usize,
     depthwise: usize,
+}
+
+impl ScratchSizes {
+    /// Of one run that needs `length` floats in `ring` alone.
+    pub(super) fn one(length: usize) -> ScratchSizes {
+        ScratchSizes {
+            ring: length,
+            ..ScratchSizes::default()
+        }
+    }
 }
 
 impl Block {

@@ -9,6 +9,7 @@ use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, Simd};
+use super::tiles::{GatherRow, ValuesRow, gather, values};
 use std::time::{Duration, Instant};
 
 /// The kernels, compiled for one instruction set. Their slices are checked at every call.
@@ -23,6 +24,8 @@ pub struct Kernels {
     blend: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     stretch: unsafe fn(&StretchRow, &mut [f32]),
     logistic: unsafe fn(&mut [f32]),
+    values: unsafe fn(&ValuesRow, &mut [f32]),
+    gather: unsafe fn(&GatherRow, &mut [f32]),
 }
 
 /// The entry points of one instruction set: each kernel, inlined into a function that may use its instructions.
@@ -52,6 +55,16 @@ macro_rules! entry_points {
         unsafe fn logistic_row(values: &mut [f32]) {
             logistic(values)
         }
+        $(#[$feature])?
+        unsafe fn values_row(row: &ValuesRow, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
+            unsafe { values::<$simd>(row, out) }
+        }
+        $(#[$feature])?
+        unsafe fn gather_row(row: &GatherRow, out: &mut [f32]) {
+            // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
+            unsafe { gather::<$simd>(row, out) }
+        }
         Kernels {
             name: $name,
             panel: <$simd>::PANEL,
@@ -60,6 +73,8 @@ macro_rules! entry_points {
             blend: blend_rows,
             stretch: stretch_row,
             logistic: logistic_row,
+            values: values_row,
+            gather: gather_row,
         }
     }};
 }
@@ -179,6 +194,20 @@ impl Kernels {
     pub fn logistic(&self, values: &mut [f32]) {
         // SAFETY: works on any slice, and the processor has the instruction set.
         unsafe { (self.logistic)(values) }
+    }
+
+    /// The values of one row of Winograd's tiles.
+    pub fn values(&self, row: &ValuesRow, out: &mut [f32]) {
+        row.check(out);
+        // SAFETY: as above.
+        unsafe { (self.values)(row, out) }
+    }
+
+    /// One row of outputs from the products of one row of Winograd's tiles.
+    pub fn gather(&self, row: &GatherRow, out: &mut [f32]) {
+        row.check(out);
+        // SAFETY: as above.
+        unsafe { (self.gather)(row, out) }
     }
 }
 

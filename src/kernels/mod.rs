@@ -15,7 +15,9 @@ mod rows;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod upsample;
+mod winograd;
 
 pub use block::{Block, MAX_PARTS, Scratch, ScratchSizes};
 pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Run, Sources};
@@ -24,4 +26,6 @@ pub use isa::{Kernels, UnknownSimd};
 pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
 pub use part::{Depthwise, Part};
 pub use rows::{Between, DepthwiseRow, StretchRow, depthwise_twin, stretch_twin};
+pub use tiles::{GatherRow, ValuesRow, gather_twin, values_twin};
 pub use upsample::Upsample;
+pub use winograd::Winograd;

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Numbers between −1 and 1 that depend on nothing but `seed`.
-fn noise(seed: u64, length: usize) -> Vec<f32> {
+pub(super) fn noise(seed: u64, length: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -16,7 +16,7 @@ fn noise(seed: u64, length: usize) -> Vec<f32> {
 }
 
 /// Rounding aside: sums of a few hundred products of such numbers.
-fn close(a: &[f32], b: &[f32]) -> bool {
+pub(super) fn close(a: &[f32], b: &[f32]) -> bool {
     a.iter()
         .zip(b)
         .all(|(a, b)| (a - b).abs() <= 1e-4 * (1.0 + b.abs()))
@@ -162,15 +162,15 @@ fn an_unknown_instruction_set_is_an_error_that_names_the_known() {
 
 /// A planar image `[channels][height][width]`.
 #[derive(Clone)]
-struct Planes {
+pub(super) struct Planes {
     channels: usize,
     height: usize,
     width: usize,
-    data: Vec<f32>,
+    pub data: Vec<f32>,
 }
 
 impl Planes {
-    fn noise(seed: u64, channels: usize, height: usize, width: usize) -> Planes {
+    pub fn noise(seed: u64, channels: usize, height: usize, width: usize) -> Planes {
         Planes {
             channels,
             height,
@@ -207,7 +207,7 @@ impl Planes {
         }
     }
 
-    fn layout(&self, halo: usize) -> Layout {
+    pub fn layout(&self, halo: usize) -> Layout {
         Layout {
             channels: self.channels,
             height: self.height,
@@ -216,7 +216,7 @@ impl Planes {
         }
     }
 
-    fn import(&self, halo: usize) -> Floats {
+    pub fn import(&self, halo: usize) -> Floats {
         let layout = self.layout(halo);
         let mut floats = Floats::zeros(layout.len());
         let body = halo * layout.row_len()..(halo + self.height) * layout.row_len();
@@ -225,7 +225,7 @@ impl Planes {
     }
 
     /// The twin of every dense convolution: `weights[out][channel][tap]`.
-    fn convolve(
+    pub fn convolve(
         &self,
         geometry: Geometry,
         weights: &[f32],
@@ -277,7 +277,7 @@ impl Planes {
         })
     }
 
-    fn plus(&self, other: &Planes) -> Planes {
+    pub fn plus(&self, other: &Planes) -> Planes {
         let data = self
             .data
             .iter()
@@ -290,7 +290,7 @@ impl Planes {
         }
     }
 
-    fn relu(self, wanted: bool) -> Planes {
+    pub fn relu(self, wanted: bool) -> Planes {
         let data = self
             .data
             .iter()
@@ -299,7 +299,7 @@ impl Planes {
         Planes { data, ..self }
     }
 
-    fn beside(&self, other: &Planes) -> Planes {
+    pub fn beside(&self, other: &Planes) -> Planes {
         let data = self.data.iter().chain(&other.data).copied().collect();
         Planes {
             channels: self.channels + other.channels,

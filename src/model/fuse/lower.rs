@@ -3,8 +3,8 @@
 use super::graph::{Dense, Graph, NodeId, Op, Term};
 use super::program::{Kind, MAX_INPUTS, Program, Step, Value};
 use crate::kernels::{
-    Activation, Block, Convolution, Depthwise, Geometry, Kernels, Layout, MAX_PARTS, MAX_SOURCES,
-    Part,
+    Activation, BLOCK, Block, Convolution, Depthwise, Geometry, Kernels, Layout, MAX_PARTS,
+    MAX_SOURCES, Part, Winograd,
 };
 
 /// A step whose images are still nodes of the graph.
@@ -166,6 +166,33 @@ impl Lowering<'_> {
         dense.terms.iter().find(upsampled)
     }
 
+    /// `dense` by Winograd's algorithm, if it is a 3×3 convolution of stride 1 that is large enough to gain by it.
+    fn winograd(&self, dense: &Dense, (height, width): (usize, usize)) -> Option<Winograd> {
+        let Geometry {
+            kernel,
+            stride,
+            pad,
+        } = dense.geometry;
+        let channels: Vec<usize> = dense.terms.iter().map(|term| term.channels).collect();
+        let fits = kernel == (3, 3) && stride == (1, 1) && Winograd::pays(height, width);
+        // Fewer would leave lanes of the transformations empty.
+        let full = channels.iter().all(|channels| *channels >= BLOCK) && dense.bias.len() >= BLOCK;
+        (fits && full).then(|| {
+            let shape = (height, width);
+            Winograd::pack(
+                pad,
+                &dense.bias,
+                &channels,
+                self.kernels.panel,
+                shape,
+                |out, input, channel, tap| {
+                    let term = &dense.terms[input];
+                    term.weights[(out * term.depth + term.first + channel) * 9 + tap]
+                },
+            )
+        })
+    }
+
     fn pack(&self, geometry: Geometry, bias: &[f32], terms: &[&Term]) -> Convolution {
         let taps = geometry.taps();
         let channels: Vec<usize> = terms.iter().map(|term| term.channels).collect();
@@ -318,10 +345,16 @@ impl Lowering<'_> {
                 }
                 draft.inputs = dense.terms.iter().map(|term| term.input).collect();
                 draft.skip = dense.skip;
-                let terms: Vec<&Term> = dense.terms.iter().collect();
-                let packed = self.pack(dense.geometry, &dense.bias, &terms);
-                draft.multiplications = packed.multiplications(node.shape.pixels());
-                Kind::Dense(packed, dense.activation)
+                if let Some(winograd) = self.winograd(dense, (node.shape.height, node.shape.width))
+                {
+                    draft.multiplications = winograd.multiplications();
+                    Kind::Winograd(winograd, dense.activation)
+                } else {
+                    let terms: Vec<&Term> = dense.terms.iter().collect();
+                    let packed = self.pack(dense.geometry, &dense.bias, &terms);
+                    draft.multiplications = packed.multiplications(node.shape.pixels());
+                    Kind::Dense(packed, dense.activation)
+                }
             }
             Op::Upsample { upsample, .. } => Kind::Upsample(upsample.clone()),
             Op::Concat(_) => Kind::Concat,
@@ -398,6 +431,10 @@ fn halos(graph: &Graph, drafts: &[Draft]) -> Vec<usize> {
                         pad.1,
                         inside.width,
                     ))
+                }
+                Kind::Winograd(winograd, _) => {
+                    let inside = graph.nodes[*input].shape;
+                    winograd.halo(inside.height, inside.width)
                 }
                 _ => 0,
             };

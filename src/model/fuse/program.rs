@@ -2,7 +2,7 @@
 
 use crate::kernels::{
     Activation, BLOCK, Block, Convolution, Floats, Image, Kernels, Layout, Run, Scratch,
-    ScratchSizes, Upsample, clear_halo, export_row, import_rows,
+    ScratchSizes, Upsample, Winograd, clear_halo, export_row, import_rows,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Import(usize),
     Block(Box<Block>),
     Dense(Convolution, Activation),
+    Winograd(Winograd, Activation),
     Upsample(Upsample),
     /// Copies its inputs one after another; only where a concatenation is read by something that is not fused.
     Concat,
@@ -102,6 +103,7 @@ impl Program {
             .iter()
             .filter_map(|step| match &step.kind {
                 Kind::Block(block) => Some(block.scratch()),
+                Kind::Winograd(winograd, _) => Some(winograd.scratch()),
                 _ => None,
             })
             .collect();
@@ -149,6 +151,7 @@ impl Program {
         let bytes = |step: &Step| match &step.kind {
             Kind::Block(block) => block.bytes(),
             Kind::Dense(convolution, _) => convolution.bytes(),
+            Kind::Winograd(winograd, _) => winograd.bytes(),
             _ => 0,
         };
         self.steps.iter().map(bytes).sum()
@@ -259,6 +262,11 @@ impl Program {
             Kind::Dense(convolution, activation) => {
                 in_bands(layout, body, scratch, |rows, out, _| {
                     convolution.rows(&run(rows), *activation, out);
+                })
+            }
+            Kind::Winograd(winograd, activation) => {
+                in_bands(layout, body, scratch, |rows, out, scratch| {
+                    winograd.rows(&run(rows), *activation, scratch, out);
                 })
             }
             Kind::Upsample(upsample) => {
@@ -462,6 +470,7 @@ impl Kind {
             Kind::Import(_) => "import",
             Kind::Block(_) => "block",
             Kind::Dense(..) => "convolution",
+            Kind::Winograd(..) => "winograd",
             Kind::Upsample(_) => "upsample",
             Kind::Concat => "concat",
             Kind::Sum { .. } => "sum",
