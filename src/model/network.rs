@@ -365,12 +365,7 @@ fn build(
             engine(name, model.set_output_fact(index, InferenceFact::default()))?;
         }
     }
-    let typed = engine(
-        name,
-        model
-            .into_typed()
-            .and_then(|model| model.into_decluttered()),
-    )?;
+    let typed = engine(name, model.into_typed().and_then(fuse::declutter))?;
     let inputs = specs(
         name,
         &typed,

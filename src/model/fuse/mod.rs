@@ -3,6 +3,7 @@
 //! `read` turns runs of known nodes into a small graph of images, `graph` folds it, `lower` finds the blocks, packs
 //! weights and plans buffers, `program` runs the result. What is not known stays tract's.
 
+mod declutter;
 mod graph;
 mod lower;
 mod program;
@@ -11,6 +12,7 @@ mod read;
 mod tests;
 
 use crate::kernels::Kernels;
+pub(in crate::model) use declutter::declutter;
 pub(in crate::model) use program::{Arena, Keep, KeepPlan, Program};
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ pub struct FuseReport {
     pub weight_bytes: usize,
 }
 
-/// Fuses what is known; goes between `into_decluttered` and `into_optimized`. `LIPSYNCD_SIMD` may name the instruction
+/// Fuses what is known; goes between [`declutter`] and `into_optimized`. `LIPSYNCD_SIMD` may name the instruction
 /// set, or say `off`: then everything stays tract's.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ fn decluttered(onnx: &[u8]) -> TypedModel {
     let model = tract_onnx::onnx().model_for_read(&mut &*onnx);
     model
         .and_then(|model| model.into_typed())
-        .and_then(|model| model.into_decluttered())
+        .and_then(declutter)
         .expect("a known network")
 }
 
