@@ -76,11 +76,33 @@ export interface TraceEntry {
   data: string | ArrayBuffer | Uint8Array;
 }
 
-/** One face on one canvas. Events: `status` (detail: Status), `loaded` (Metadata), `trace` (TraceEntry). */
-export class Face extends EventTarget {
+/** An EventTarget that knows the `detail` of its events. */
+declare class Emitter<Details> extends EventTarget {
+  addEventListener<Name extends keyof Details & string>(
+    type: Name,
+    listener: ((event: CustomEvent<Details[Name]>) => void) | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+}
+export {}; // what has no `export` before it is not exported
+
+export interface Model {
+  name: string;
+  title?: string;
+  frame_count: number;
+  loaded: boolean;
+  [field: string]: unknown;
+}
+/** The faces that a server has, the one to begin with first. */
+export function listModels(server?: string | URL): Promise<Model[]>;
+
+/** One face on one canvas. */
+export class Face extends Emitter<{ status: Status; loaded: Metadata; trace: TraceEntry }> {
   constructor(options: { canvas: HTMLCanvasElement; server?: string | URL; model: string; mode?: Mode });
   /** Fetches the package, shows its first frame, connects. Resolves when the package is known. */
   load(): Promise<void>;
+  readonly model: string;
   readonly metadata?: Metadata;
   readonly connection: Connection;
   readonly meter: Meter;
@@ -90,9 +112,19 @@ export class Face extends EventTarget {
   close(): void;
 }
 
-/** Owns sound and clock; its faces follow. Events: `change` ({state}), `level` ({level}), `lost`, `tick` ({position}). */
-export class Player extends EventTarget {
+/**
+ * Owns sound and clock; its faces follow. `level`: RMS of the microphone's newest chunk, 0..1; `lost`: the microphone went
+ * away; `tick`: at every refresh of the display, with position().
+ */
+export class Player extends Emitter<{
+  change: { state: Player["state"] };
+  level: { level: number };
+  lost: object;
+  tick: { position: number | null };
+}> {
   constructor(options?: { context?: AudioContext });
+  /** Made when it is first needed. */
+  readonly context?: AudioContext;
   readonly state: "idle" | "preparing" | "speaking";
   readonly faces: Set<Face>;
   add(face: Face): void;
@@ -116,8 +148,15 @@ export class Player extends EventTarget {
   close(): void;
 }
 
-/** A WebSocket that negotiates, falls back and reconnects. Events: `state`, `open` ({wire}), `message` ({data, at}), `trace`. */
-export class Connection extends EventTarget {
+/** A WebSocket that negotiates, falls back and reconnects. */
+export class Connection extends Emitter<{
+  /** `text`: in words, for a user. */
+  state: { state: Connection["state"]; text: string };
+  open: { wire: Wire };
+  /** `at`: performance.now() when it came. */
+  message: { data: string | ArrayBuffer; at: number };
+  trace: TraceEntry;
+}> {
   constructor(options: { url: string; mode?: Mode; WebSocket?: typeof WebSocket; backoff?: Backoff });
   readonly state: "closed" | "connecting" | "open" | "waiting";
   readonly wire?: Wire;
@@ -139,7 +178,11 @@ export interface Utterance {
   avatarFrame: number;
 }
 
-/** What both kinds of session do. Events: `frame` (TimedFrame), `problem` ({text, code}). */
+export interface SessionEvents {
+  frame: TimedFrame;
+  problem: { text: string; code: string };
+}
+/** What both kinds of session do. */
 export interface Session extends EventTarget {
   begin(utterance: Utterance): void;
   /** Sends what is due. position: the sample heard now; horizon: how far ahead, in samples. */
@@ -147,14 +190,15 @@ export interface Session extends EventTarget {
   interrupt(): void;
   close(): void;
 }
-export class RequestSession extends EventTarget implements Session {
+export class RequestSession extends Emitter<SessionEvents> implements Session {
   constructor(connection: Connection, options: { model: string; frameCount: number; frameRate?: number; lookAheadMs?: number; now?: () => number });
   begin(utterance: Utterance): void;
   pump(position: number, horizon: number): void;
   interrupt(): void;
   close(): void;
 }
-export class StreamSession extends EventTarget implements Session {
+/** `opened`: the stream is; `unsupported`: it cannot be, requests may; `dropped`: what the server tells that it dropped. */
+export class StreamSession extends Emitter<SessionEvents & { opened: null; unsupported: null; dropped: Record<string, unknown> }> implements Session {
   constructor(connection: Connection, options: { model: string; frameRate?: number; lookAheadMs?: number; now?: () => number });
   begin(utterance: Utterance): void;
   pump(position: number, horizon: number): void;
@@ -218,11 +262,12 @@ export class StreamResampler {
 /** Figures of a face. */
 export class Meter {
   readonly counts: Record<"due" | "shown" | "late" | "overtaken" | "undecodable" | "serverDropped" | "received", number>;
-  /** Share of the due frames that were shown, 0..1. */
+  /** The newest values, oldest first. */
+  readonly series: Record<"offsetMs" | "latencyMs" | "computeMs", number[]>;
+  /** Share of the due frames that were shown, 0..1; NaN before the first. */
   readonly shownShare: number;
   /** Due frames that were not seen. */
   readonly lost: number;
-  last(series: "offsetMs" | "latencyMs" | "computeMs"): number;
   quantile(series: "offsetMs" | "latencyMs" | "computeMs", share: number, count?: number): number;
 }
 
@@ -273,7 +318,7 @@ export function hexRows(data: string | ArrayBuffer | Uint8Array, limit?: number)
 /** Parse times and sizes of the same frames in JSON, binary and protobuf, measured here and now. */
 export function compareProtocols(
   frames: { model: string; frameId: number; image: Uint8Array; bounds: Bounds }[],
-): Promise<{ protocol: "json" | "binary" | "protobuf"; bytes: number; medianMs: number; p99Ms: number }[]>;
+): Promise<{ protocol: "json" | "binary" | "protobuf"; bytes: number; medianMs: number }[]>;
 
 export namespace v1 {
   function encodeRequest(request: Request): Uint8Array;

@@ -4,12 +4,13 @@
 export { Face } from "./lipsync/face.js";
 export { Player } from "./lipsync/player.js";
 export { Connection, MODES } from "./lipsync/connection.js";
-export { RequestSession, WIRE_RATE, encodeFor, decodeFrom } from "./lipsync/request-session.js";
+export { RequestSession, encodeFor, decodeFrom } from "./lipsync/request-session.js";
 export { StreamSession } from "./lipsync/stream-session.js";
 export { Microphone, MicrophoneError, listMicrophones } from "./lipsync/microphone.js";
+export { listModels } from "./lipsync/models.js";
 export { Meter } from "./lipsync/meter.js";
 export { FrameTimeline } from "./lipsync/timeline.js";
-export { PcmBuffer, pcmBytes } from "./lipsync/pcm.js";
+export { PcmBuffer, pcmBytes, WIRE_RATE } from "./lipsync/pcm.js";
 export { StreamResampler, toPcm16 } from "./lipsync/resample.js";
 export { AdaptiveDelay, Backoff, SmoothClock, percentile } from "./lipsync/timing.js";
 export { ProtocolError } from "./lipsync/bytes.js";

@@ -33,7 +33,7 @@ export function offersFor(mode) {
 }
 
 /** What a close code means, in words for a user. */
-export function closeReason(code, reason) {
+function closeReason(code, reason) {
   if (reason) return reason;
   if (code === 1001) return "the server is shutting down or restarting";
   if (code === 1008) return "the server refused this client";
@@ -58,7 +58,6 @@ export class Connection extends EventTarget {
     this.wire = undefined;
     this.bytesReceived = 0;
     this.bytesSent = 0;
-    this.reconnects = 0;
     this.setMode(mode);
   }
 
@@ -148,7 +147,6 @@ export class Connection extends EventTarget {
     const wait = this.backoff.next();
     const reason = opened ? closeReason(event.code, event.reason) : "the server cannot be reached";
     this.setState("waiting", `Not connected: ${reason}. Trying again…`);
-    this.reconnects++;
     this.timer = setTimeout(() => this.connect(), wait);
   }
 
@@ -165,7 +163,6 @@ export class Connection extends EventTarget {
   answered(info, socket) {
     clearTimeout(this.timer);
     this.asking = false;
-    this.info = info;
     const asked = WIRE_OF[socket.protocol];
     const enabled = Array.isArray(info.subprotocols) ? info.subprotocols.includes(socket.protocol) : true;
     if (asked && enabled) return this.ready(asked);

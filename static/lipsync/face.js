@@ -6,7 +6,8 @@ import { Connection } from "./connection.js";
 import { Decoder, release } from "./decoder.js";
 import { pingPong } from "./frames.js";
 import { Meter } from "./meter.js";
-import { RequestSession, WIRE_RATE } from "./request-session.js";
+import { WIRE_RATE } from "./pcm.js";
+import { RequestSession } from "./request-session.js";
 import { StreamSession } from "./stream-session.js";
 import { FrameTimeline } from "./timeline.js";
 

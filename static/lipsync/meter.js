@@ -27,11 +27,6 @@ export class Meter {
     if (values.length > KEPT) values.splice(0, values.length - KEPT);
   }
 
-  /** The newest value of a series, NaN when there is none. */
-  last(name) {
-    return this.series[name].at(-1) ?? NaN;
-  }
-
   /** Quantile of the newest `count` values. */
   quantile(name, share, count = KEPT) {
     return percentile(this.series[name].slice(-count), share);

@@ -3,9 +3,9 @@
 //
 // out: {pcm: Int16Array, level: RMS 0..1, start?: context time of the first sample, in seconds}
 
+import { WIRE_RATE } from "./pcm.js";
 import { StreamResampler, toPcm16 } from "./resample.js";
 
-const WIRE_RATE = 24000;
 const CHUNK = WIRE_RATE / 50;
 
 class Microphone extends AudioWorkletProcessor {

@@ -1,15 +1,14 @@
 // PCM16 with absolute positions: the sound of an utterance, from which windows are cut and with
 // which a broken connection is taken up again.
 
+/** The sample rate of all audio on the wire, Hz. */
+export const WIRE_RATE = 24000;
+
 export class PcmBuffer {
   /** @param {number} capacity most samples kept; the oldest are forgotten beyond it */
   constructor(capacity = Infinity) {
     this.capacity = capacity;
     this.samples = new Int16Array(4096);
-    this.reset();
-  }
-
-  reset() {
     this.first = 0; // position of samples[0]
     this.length = 0;
     /** no more will come */

@@ -2,9 +2,8 @@
 // frame shown is the one whose sample is being heard, output latency included.
 
 import { Microphone } from "./microphone.js";
-import { PcmBuffer } from "./pcm.js";
+import { PcmBuffer, WIRE_RATE } from "./pcm.js";
 import { toPcm16 } from "./resample.js";
-import { WIRE_RATE } from "./request-session.js";
 import { AdaptiveDelay, SmoothClock } from "./timing.js";
 
 /** Frames that must be ready before a recording starts: the smallest jitter buffer. */
@@ -24,6 +23,14 @@ const LIVE_SECONDS = 10;
 /** What a live picture's delay needs beyond the look-ahead, at least, and at most, in ms. */
 const LIVE_FLOOR_MS = 60;
 const LIVE_CEILING_MS = 2500;
+
+/**
+ * When the output's latency is asked for again: soon after a sound has begun, when it has settled, then seldom, in ms. Not at
+ * every refresh: Firefox on Linux takes a lock for the answer that its sound thread may hold while it waits for the page,
+ * and then the page stands still for good (once in some thousand questions).
+ */
+const LATENCY_SETTLES_MS = 500;
+const LATENCY_HOLDS_MS = 10_000;
 
 /** Events: `change` (detail {state}), `level` (detail {level}), `tick`. */
 export class Player extends EventTarget {
@@ -112,7 +119,7 @@ export class Player extends EventTarget {
     this.source = context.createBufferSource();
     this.source.buffer = sound;
     this.source.connect(this.output);
-    this.clock.reset();
+    this.restartClock();
     this.startAt = context.currentTime + START_LEAD;
     this.source.start(this.startAt);
     this.setState("speaking");
@@ -171,7 +178,7 @@ export class Player extends EventTarget {
     const lookAheadMs = Math.max(0, ...[...this.faces].map((face) => face.metadata?.look_ahead_ms ?? 0));
     this.live = new AdaptiveDelay({ floorMs: lookAheadMs + LIVE_FLOOR_MS, ceilingMs: LIVE_CEILING_MS });
     this.begin(audio);
-    this.clock.reset();
+    this.restartClock();
     this.setState("speaking");
   }
 
@@ -186,12 +193,26 @@ export class Player extends EventTarget {
     return this.live?.delayMs;
   }
 
+  restartClock() {
+    this.clock.reset();
+    this.latency = undefined;
+  }
+
+  /** From the context's clock to the ear, in seconds, where the browser tells it. */
+  outputLatency() {
+    const at = performance.now();
+    if (this.latency && at < this.latency.until) return this.latency.seconds;
+    const until = at + (this.latency ? LATENCY_HOLDS_MS : LATENCY_SETTLES_MS);
+    this.latency = { seconds: this.context.outputLatency || this.context.baseLatency || 0, until };
+    return this.latency.seconds;
+  }
+
   /** The time that is being heard, in seconds of the audio context. */
   now() {
     const { context } = this;
-    const latency = context.outputLatency || context.baseLatency || 0;
-    if (context.state !== "running") return context.currentTime - latency;
-    return this.clock.read(context.currentTime, performance.now() / 1000) - latency;
+    const running = context.state === "running";
+    const time = running ? this.clock.read(context.currentTime, performance.now() / 1000) : context.currentTime;
+    return time - this.outputLatency();
   }
 
   /** The sample of the utterance that is being heard; negative before it starts; null when silent. */
@@ -243,7 +264,7 @@ export class Player extends EventTarget {
     for (const face of this.faces) hidden ? face.pause() : face.resume();
     if (!this.context || this.context.state === "closed") return;
     await (hidden ? this.context.suspend() : this.context.resume());
-    this.clock.reset();
+    this.restartClock();
   }
 
   /** Releases everything; the player cannot be used again. */

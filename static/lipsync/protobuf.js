@@ -35,7 +35,7 @@ function writeInt(writer, field, value) {
 }
 
 /** Reads a varint as a number; beyond 2^53 only the low bits matter to an int32. */
-export function readVarint(reader) {
+function readVarint(reader) {
   const start = reader.offset;
   let value = 0;
   let scale = 1;
@@ -71,7 +71,7 @@ export function readFields(data) {
 
 const AUDIO_BASE64 = 3;
 /** The added field with raw PCM16, beside the base64 one. */
-export const AUDIO_PCM = 4;
+const AUDIO_PCM = 4;
 
 export function encodeRequest({ model, frameId, audio, base64 = false }) {
   const name = new TextEncoder().encode(model);

@@ -5,11 +5,9 @@
 import * as v1 from "./v1.js";
 import * as json from "./json.js";
 import * as protobuf from "./protobuf.js";
-import { pcmBytes } from "./pcm.js";
+import { pcmBytes, WIRE_RATE } from "./pcm.js";
 import { pingPongPeriod } from "./frames.js";
 
-/** The wire's sample rate, Hz. */
-export const WIRE_RATE = 24000;
 /** Half of a request's window: the frame lies at the start of chunk 8 of 16 chunks of 40 ms. */
 const HALF_WINDOW = 0.32 * WIRE_RATE;
 /** Requests in flight: enough for 25 frames a second over replies of 320 ms. */

@@ -2,8 +2,7 @@
 // The same interface as RequestSession, so that a player does not care which it has.
 
 import { parse } from "./json.js";
-import { pcmBytes } from "./pcm.js";
-import { WIRE_RATE } from "./request-session.js";
+import { pcmBytes, WIRE_RATE } from "./pcm.js";
 import * as v2 from "./v2.js";
 
 const STREAM = 1;

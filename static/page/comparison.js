@@ -54,7 +54,8 @@ export function showComparison(body, results) {
       name.scope = "row";
       name.textContent = NAMES[result.protocol];
       row.append(name);
-      row.insertCell().textContent = Math.round(result.bytes).toLocaleString("en");
+      const smaller = Math.round(100 * (1 - result.bytes / json.bytes));
+      row.insertCell().textContent = Math.round(result.bytes).toLocaleString("en") + (result === json ? "" : `, −${smaller}\u00a0%`);
       row.insertCell().textContent = duration(result.medianMs);
       const against = row.insertCell();
       const bar = document.createElement("span");
@@ -62,9 +63,9 @@ export function showComparison(body, results) {
       const fill = document.createElement("i");
       fill.style.setProperty("--share", (result.medianMs / slowest).toFixed(4));
       bar.append(fill);
-      const times = json.medianMs / result.medianMs;
-      const smaller = 1 - result.bytes / json.bytes;
-      against.append(bar, result === json ? "1 ×" : `${times.toFixed(0)} × faster, ${(smaller * 100).toFixed(0)} % smaller`);
+      const word = document.createElement("span");
+      word.textContent = "\u00a0faster";
+      against.append(bar, ...(result === json ? [] : [`${(json.medianMs / result.medianMs).toFixed(0)}\u00a0×`, word]));
       return row;
     }),
   );

@@ -7,7 +7,11 @@
 // and hears {lipsyncd: "ready" | "idle" | "preparing" | "speaking" | "error", message?}.
 // In the address: ?model=NAME chooses the package, ?mode=json the protocol.
 
-import { Face, Player } from "../lipsync.js";
+import { Face, listModels, MODES, Player } from "../lipsync.js";
+
+const MODELS_RETRY_MS = 1500;
+/** A context that may start does so within this time. */
+const WAKE_MS = 300;
 
 const query = new URLSearchParams(location.search);
 const canvas = document.getElementById("face");
@@ -27,17 +31,18 @@ function say(text) {
 async function firstModel() {
   for (;;) {
     try {
-      const { models } = await (await fetch("models")).json();
-      const names = models.map((model) => model.name ?? model);
-      if (names.length > 0) return names.includes("default_model") ? "default_model" : names[0];
+      const [first] = await listModels();
+      if (first) return first.name;
+      say("The server has no package yet.");
     } catch {
       say("The server cannot be reached. Trying again…");
     }
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await new Promise((resolve) => setTimeout(resolve, MODELS_RETRY_MS));
   }
 }
 
-const face = new Face({ canvas, model: query.get("model") ?? (await firstModel()), mode: query.get("mode") ?? "auto" });
+const mode = MODES.find((name) => name === query.get("mode")) ?? "auto";
+const face = new Face({ canvas, model: query.get("model") ?? (await firstModel()), mode });
 face.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 face.addEventListener("loaded", () => tell("ready"));
 face.addEventListener("status", ({ detail }) => {
@@ -55,7 +60,7 @@ async function withSound(action) {
   try {
     // A context that may not start without a press leaves its promise open for long.
     const woken = player.wake().catch(() => undefined);
-    await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, 300))]);
+    await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, WAKE_MS))]);
     if (player.context.state !== "running") {
       button.hidden = false;
       await new Promise((resolve) => (button.onclick = resolve));

@@ -1,10 +1,11 @@
 // The page: puts the library, the controls and the views together.
 
-import { Face, listMicrophones, Player } from "../lipsync.js";
+import { Face, listMicrophones, listModels, Player, WIRE_RATE } from "../lipsync.js";
 import { measure, showComparison } from "./comparison.js";
 import { Dashboard } from "./dashboard.js";
 import { Messages } from "./messages.js";
 import { forgetColours } from "./plot.js";
+import { setUpSnippet } from "./snippet.js";
 import { setUpTheme } from "./theme.js";
 import { Wave } from "./wave.js";
 
@@ -26,7 +27,6 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Sounds already decoded, by address; a chosen file has the key "file". */
 const sounds = new Map();
-let models = [];
 let mode = "auto";
 let sound = null;
 let notifyTimer;
@@ -92,25 +92,22 @@ function setFace(number, model) {
 }
 
 async function loadModels() {
+  let models;
   for (;;) {
     try {
-      const response = await fetch("models");
-      if (!response.ok) throw new Error(`HTTP ${response.status}`);
-      const list = await response.json();
-      models = list.models.map((model) => (typeof model === "string" ? { name: model } : model));
+      models = await listModels();
       if (models.length > 0) break;
-      setStatus("The server has no package yet", "wait");
+      connectionStatus = { text: "The server has no package yet", tone: "wait" };
     } catch {
       connectionStatus = { text: "The server cannot be reached. Trying again…", tone: "bad" };
-      showStatus();
     }
+    showStatus();
     await new Promise((resolve) => setTimeout(resolve, MODELS_RETRY_MS));
   }
   for (const id of ["model-1", "model-2"]) {
     byId(id).replaceChildren(...models.map(({ name, title }) => new Option(title || name, name)));
   }
-  const first = models.find(({ name }) => name === "default_model") ?? models[0];
-  const second = models.find(({ name }) => name !== first.name) ?? first;
+  const [first, second = first] = models;
   byId("model-1").value = first.name;
   byId("model-2").value = second.name;
   setFace(1, first.name);
@@ -228,13 +225,14 @@ player.addEventListener("level", ({ detail }) => {
 player.addEventListener("lost", () => notify("The microphone was taken away. Plug it in again, or choose another."));
 player.addEventListener("tick", ({ detail: { position } }) => {
   if (player.state !== "speaking" || position === null) return;
-  const seconds = Math.max(0, Math.min(player.microphone ? Infinity : sound.duration, position / 24000));
+  const seconds = Math.max(0, Math.min(player.microphone ? Infinity : sound.duration, position / WIRE_RATE));
   const text = player.microphone ? minutes(seconds) : `${minutes(seconds)} / ${minutes(sound.duration)}`;
   if (byId("clock").textContent !== text) byId("clock").textContent = text;
   if (!player.microphone) wave.setProgress(seconds / sound.duration);
 });
 byId("source").addEventListener("change", () => {
   player.stop();
+  notify(null);
   wave.clear();
   byId("clock").textContent = "0:00";
   showSource();
@@ -244,6 +242,7 @@ byId("source").addEventListener("change", () => {
 });
 byId("sample").addEventListener("change", () => {
   player.stop();
+  notify(null);
   showSource();
   preview();
 });
@@ -304,30 +303,7 @@ addEventListener("resize", () => {
   dashboard.redraw();
 });
 
-const snippet = `<iframe id="face" src="${location.origin}/embed.html"
-  allow="autoplay; microphone"
-  width="480" height="480" title="Talking face"></iframe>
-<button id="talk">Talk</button>
-<script type="module">
-  const face = document.getElementById("face");
-  document.getElementById("talk").onclick = async () => {
-    const speech = await fetch("speech.wav");
-    const sound = await speech.arrayBuffer();
-    face.contentWindow.postMessage({ speak: sound }, "*");
-  };
-</script>`;
-byId("snippet").textContent = snippet;
-byId("copy").addEventListener("click", async ({ target }) => {
-  try {
-    await navigator.clipboard.writeText(snippet);
-    target.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(byId("snippet"));
-    target.textContent = "Selected: copy with the keyboard";
-  }
-  setTimeout(() => (target.textContent = "Copy"), 2500);
-});
-
+setUpSnippet(byId("snippet"), byId("copy"));
 setUpTheme(byId("theme"), () => {
   forgetColours();
   wave.draw();

@@ -14,6 +14,7 @@ export class Messages {
     hold.addEventListener("click", () => this.setHeld(!this.held));
     clear.addEventListener("click", () => this.clear());
     save.addEventListener("click", () => this.save());
+    log.addEventListener("keydown", (event) => this.walk(event));
     this.timer = setInterval(() => this.draw(), PERIOD_MS);
     this.visible = false;
     this.observer = new IntersectionObserver(([entry]) => (this.visible = entry.isIntersecting));
@@ -27,7 +28,6 @@ export class Messages {
   setHeld(held) {
     this.held = held;
     this.holdButton.setAttribute("aria-pressed", String(held));
-    this.holdButton.textContent = held ? "Go on" : "Hold";
   }
 
   clear() {
@@ -42,12 +42,31 @@ export class Messages {
     if (this.recorder.count === this.drawn || this.log.contains(document.activeElement)) return;
     this.drawn = this.recorder.count;
     this.log.replaceChildren(...this.recorder.entries.slice(-ROWS).reverse().map((entry) => this.row(entry)));
+    this.log.querySelector("button")?.removeAttribute("tabindex");
+  }
+
+  /** The list is one stop of the Tab key; arrows go from message to message. */
+  walk(event) {
+    const rows = [...this.log.querySelectorAll("button")];
+    const at = rows.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (to === undefined || !rows[to]) return;
+    event.preventDefault();
+    this.choose(rows[to]);
+    rows[to].focus();
+  }
+
+  /** Makes a row the one that the Tab key comes to. */
+  choose(row) {
+    for (const other of this.log.querySelectorAll("button")) other.tabIndex = -1;
+    row.tabIndex = 0;
   }
 
   row(entry) {
     const item = document.createElement("li");
     const button = document.createElement("button");
     button.type = "button";
+    button.tabIndex = -1;
     const { title } = explain(entry);
     const sent = entry.direction === "sent";
     const parts = [
@@ -60,13 +79,16 @@ export class Messages {
       const span = document.createElement("span");
       span.className = name;
       span.textContent = text;
-      if (name === entry.direction) span.setAttribute("aria-label", entry.direction);
-      if (name === entry.direction) span.setAttribute("role", "img");
+      if (name === entry.direction) {
+        span.setAttribute("role", "img");
+        span.setAttribute("aria-label", entry.direction);
+      }
       button.append(span);
     }
     button.addEventListener("click", () => {
       this.setHeld(true);
-      for (const other of this.log.querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
+      this.choose(button);
+      this.log.querySelector("[aria-current]")?.removeAttribute("aria-current");
       button.setAttribute("aria-current", "true");
       this.showDetail(entry);
     });

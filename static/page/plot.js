@@ -6,14 +6,15 @@ const POINTS = 240;
 export class Plot {
   /**
    * @param {HTMLElement} parent
-   * @param {{title: string, unit: string, floor?: number, ceiling: number, band?: [number, number], digits?: number, colour?: string}} options
-   *   ceiling: least top of the scale; band: values that are fine; colour: a custom property
+   * @param {{title: string, about: string, unit: string, floor?: number, ceiling: number, band?: [number, number], colour?: string}} options
+   *   about: what is measured, in words; ceiling: least top of the scale; band: values that are fine; colour: a custom property
    */
   constructor(parent, options) {
-    this.options = { floor: 0, digits: 0, colour: "--accent", ...options };
+    this.options = { floor: 0, colour: "--accent", ...options };
     this.points = [];
     this.element = document.createElement("div");
     this.element.className = "plot";
+    this.element.title = options.about;
     const head = document.createElement("div");
     head.className = "plot-head";
     const title = document.createElement("h3");
@@ -23,6 +24,7 @@ export class Plot {
     head.append(title, this.output);
     this.canvas = document.createElement("canvas");
     this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-description", options.about);
     this.element.append(head, this.canvas);
     parent.append(this.element);
     this.show(NaN);
@@ -37,8 +39,8 @@ export class Plot {
   }
 
   show(value) {
-    const { digits, unit, title } = this.options;
-    const text = Number.isFinite(value) ? value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1") : "–";
+    const { unit, title } = this.options;
+    const text = Number.isFinite(value) ? value.toFixed(0).replace("-0", "0") : "–";
     const small = document.createElement("small");
     small.textContent = ` ${unit}`;
     this.output.replaceChildren(text, small);
@@ -58,14 +60,15 @@ export class Plot {
     const context = canvas.getContext("2d");
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    this.paint(context, width, height, { line: themeColour(this.options.colour), grid: themeColour("--line"), calm: themeColour("--calm") });
+    this.paint(context, width, height, { line: themeColour(this.options.colour), grid: themeColour("--line"), calm: themeColour("--calm"), text: themeColour("--soft") });
   }
 
-  /** Lowest and highest value of the scale. */
+  /** Lowest and highest value of the scale; the highest is a round number. */
   range() {
     const values = this.points.filter(Number.isFinite);
     const { floor, ceiling } = this.options;
-    return [Math.min(floor, ...values), Math.max(ceiling, ...values.map((value) => value * 1.08))];
+    const most = Math.max(...values);
+    return [Math.min(floor, ...values), most > ceiling ? roundUp(most) : ceiling];
   }
 
   paint(context, width, height, colours) {
@@ -86,6 +89,11 @@ export class Plot {
     context.lineTo(width, Math.round(y(Math.max(low, 0))) + 0.5);
     context.stroke();
     for (const run of runs(this.points)) this.paintRun(context, run, x, y, Math.max(low, 0), colours.line);
+    // The scale: what the upper edge of the band, or else of the plot, stands for.
+    context.fillStyle = colours.text;
+    context.font = "11px sans-serif";
+    context.textBaseline = "top";
+    context.fillText(String(band ? band[1] : high), band ? 4 : 0, band ? y(band[1]) + 3 : 0);
   }
 
   paintRun(context, [from, to], x, y, base, colour) {
@@ -112,6 +120,12 @@ export class Plot {
     context.fillStyle = colour;
     context.fill();
   }
+}
+
+/** The next of 1, 2, 5, 10, 20, 50, … */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [1, 2, 5, 10].find((step) => step * power >= value);
 }
 
 /** First and last index of every unbroken run of finite values. */

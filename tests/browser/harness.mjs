@@ -1,16 +1,21 @@
-// Starts and stops what the browser tests need: a lipsyncd on a free port, and a browser.
+// Starts and stops what the browser tests need: a lipsyncd on a free port, sound without a sound card, a browser.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
 
-export const ROOT = path.resolve(import.meta.dirname, "../..");
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export const SPEECH = path.join(ROOT, "static/samples/english.wav");
 /** Loading packages on a busy machine. */
 const READY_WAIT_MS = 90_000;
+/** A server that was asked to end has so long for it. */
+const STOP_WAIT_MS = 8000;
+/** Ports below those that the system gives to outgoing connections: one of these may not take a port while its server is away. */
+const PORTS = { first: 10_000, count: 20_000 };
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -26,19 +31,36 @@ export async function until(what, probe, limitMs = 20_000) {
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${(limitMs * patience) / 1000} s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${(limitMs * patience) / 1000} s: ${typeof what === "function" ? await what() : what}`);
     await pause(50);
   }
 }
 
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+// --- processes -------------------------------------------------------------------------------
+
+const running = new Set();
+/** Nothing that was started outlives the tests, however they end. */
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+
+/** A child process; `gone` resolves when it has ended or could not be started. */
+function start(command, args, options) {
+  const child = spawn(command, args, options);
+  child.gone = new Promise((resolve) => child.once("exit", resolve).once("error", resolve));
+  running.add(child);
+  child.gone.then(() => running.delete(child));
+  return child;
+}
+
+async function freePort() {
+  for (;;) {
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const free = await new Promise((resolve) => {
+      const probe = net.createServer().once("error", () => resolve(false));
+      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
 }
 
 export class Server {
@@ -50,21 +72,20 @@ export class Server {
   }
 
   constructor(command, port) {
-    Object.assign(this, { command, port, url: `http://127.0.0.1:${port}` });
+    Object.assign(this, { command, port, host: `127.0.0.1:${port}`, url: `http://127.0.0.1:${port}` });
   }
 
   /** Resolves when every package is loaded. */
   async spawn() {
     this.log = "";
-    this.child = spawn(this.command[0], [...this.command.slice(1), "--port", String(this.port)], { cwd: ROOT });
-    this.gone = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child = start(this.command[0], [...this.command.slice(1), "--port", String(this.port)], { cwd: ROOT });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));
     }
-    let exited = false;
-    this.gone.then(() => (exited = true));
-    await until(`the server is ready\n${this.log}`, async () => {
-      if (exited) throw new Error(`the server ended:\n${this.log}`);
+    let ended = false;
+    this.child.gone.then(() => (ended = true));
+    await until(() => `the server is ready\n${this.log}`, () => {
+      if (ended) throw new Error(`the server ended:\n${this.log}`);
       return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
     }, READY_WAIT_MS);
   }
@@ -72,64 +93,120 @@ export class Server {
   /** @param {NodeJS.Signals} signal SIGKILL: gone without a word */
   async stop(signal = "SIGTERM") {
     this.child.kill(signal);
-    const killer = setTimeout(() => this.child.kill("SIGKILL"), 8000);
-    await this.gone;
+    const killer = setTimeout(() => this.child.kill("SIGKILL"), STOP_WAIT_MS);
+    await this.child.gone;
     clearTimeout(killer);
   }
 }
 
+// --- browsers --------------------------------------------------------------------------------
+
+const EXECUTABLES = {
+  chromium: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  firefox: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+};
 const CHROMIUM_ARGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
   "--use-fake-device-for-media-stream", `--use-file-for-fake-audio-capture=${SPEECH}`,
 ];
 const FIREFOX_PREFERENCES = {
-  "media.navigator.streams.fake": true, // a tone for a microphone; Firefox takes no file
-  "media.navigator.permission.disabled": true,
+  "media.navigator.permission.disabled": true, // the microphone is given without a question
+  // Sound without the process between, which hangs for ever now and then; a page may reach the sound only so.
+  "media.cubeb.sandbox": false,
+  "security.sandbox.content.level": 0,
   "app.update.enabled": false,
   "datareporting.policy.dataSubmissionEnabled": false,
   "toolkit.telemetry.enabled": false,
 };
 
 /**
- * A sound output that nobody hears. Firefox keeps an AudioContext suspended on a machine without one;
- * Chromium brings its own.
+ * A sound output that nobody hears and a microphone that hears what is played to it. Firefox keeps an
+ * AudioContext suspended on a machine without an output; Chromium brings its own of both.
  */
-async function silentSound(folder) {
-  if (process.env.PULSE_SERVER) return undefined;
-  const env = { ...process.env, XDG_RUNTIME_DIR: folder, HOME: folder };
-  const options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--load=module-null-sink", "--load=module-native-protocol-unix"];
-  const child = spawn("pulseaudio", options, { env, stdio: "ignore" });
-  let missing = false;
-  child.once("error", () => (missing = true)); // not installed: perhaps the machine has a real output
-  await until("pulseaudio", () => missing || existsSync(path.join(folder, "pulse/native")), 10_000);
-  return missing ? undefined : child;
+class SilentSound {
+  static async start(folder, env) {
+    const script = path.join(folder, "pulse.pa");
+    writeFileSync(script, [
+      "load-module module-native-protocol-unix auth-anonymous=1",
+      "load-module module-null-sink sink_name=heard",
+      "load-module module-null-sink sink_name=voice",
+      "load-module module-remap-source source_name=microphone master=voice.monitor",
+      "set-default-sink heard",
+      "set-default-source microphone",
+    ].join("\n"));
+    const options = ["-n", "-F", script, "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"];
+    const sound = new SilentSound(start("pulseaudio", options, { env, stdio: "ignore" }), env);
+    let ended = false;
+    sound.daemon.gone.then(() => (ended = true));
+    await until("pulseaudio", () => {
+      if (ended) throw new Error("pulseaudio did not start; is it installed?");
+      return existsSync(path.join(folder, "pulse/native"));
+    });
+    return sound;
+  }
+
+  constructor(daemon, env) {
+    Object.assign(this, { daemon, env });
+  }
+
+  /** Plays speech to the microphone, again and again. */
+  talk() {
+    this.player = start("paplay", ["--device=voice", SPEECH], { env: this.env, stdio: "ignore" });
+    this.player.gone.then(() => this.daemon.exitCode === null && this.player && this.talk());
+  }
+
+  stop() {
+    const { player } = this;
+    this.player = undefined;
+    player?.kill();
+    this.daemon.kill();
+  }
 }
 
-/** @param {"chromium" | "firefox"} name */
-export async function launch(name) {
-  const userDataDir = mkdtempSync(path.join(tmpdir(), "lipsyncd-browser-"));
-  const soundDir = mkdtempSync(path.join(tmpdir(), "lipsyncd-sound-"));
-  const sound = name === "firefox" ? await silentSound(soundDir) : undefined;
-  const executables = {
-    chromium: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    firefox: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+/**
+ * A browser as a machine without display, sound card and home has it. `talk()` lets somebody speak to its microphone;
+ * Chromium's does so by itself.
+ * @param {"chromium" | "firefox"} name  @param {Record<string, unknown>} preferences of Firefox alone
+ */
+export async function launch(name, preferences = {}) {
+  const folder = mkdtempSync(path.join(tmpdir(), "lipsyncd-browser-"));
+  // A home of its own: Firefox refuses to run as root in somebody else's.
+  const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder, MOZ_CRASHREPORTER_DISABLE: "1" };
+  delete env.XDG_CONFIG_HOME;
+  delete env.XDG_CACHE_HOME;
+  let sound;
+  if (name === "firefox") {
+    delete env.PULSE_SERVER;
+    sound = await SilentSound.start(folder, env);
+    env.PULSE_SERVER = `unix:${folder}/pulse/native`;
+  }
+  const tidy = () => {
+    sound?.stop();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   };
-  const browser = await puppeteer.launch({
-    browser: name === "firefox" ? "firefox" : "chrome",
-    executablePath: executables[name],
-    headless: true,
-    userDataDir,
-    protocolTimeout: 120_000,
-    env: sound ? { ...process.env, PULSE_SERVER: `unix:${soundDir}/pulse/native` } : process.env,
-    ...(name === "firefox" ? { extraPrefsFirefox: FIREFOX_PREFERENCES } : { args: CHROMIUM_ARGS }),
-  });
-  const close = async () => {
-    await browser.close();
-    sound?.kill();
-    for (const folder of [userDataDir, soundDir]) rmSync(folder, { recursive: true, force: true });
-  };
-  return { browser, close };
+  try {
+    const browser = await puppeteer.launch({
+      browser: name === "firefox" ? "firefox" : "chrome",
+      executablePath: EXECUTABLES[name],
+      headless: true,
+      userDataDir: path.join(folder, "profile"),
+      timeout: 30_000 * patience,
+      protocolTimeout: 60_000 * patience,
+      env,
+      ...(name === "firefox" ? { extraPrefsFirefox: { ...FIREFOX_PREFERENCES, ...preferences } } : { args: CHROMIUM_ARGS }),
+    });
+    const close = async () => {
+      // One that hangs is not waited for.
+      await Promise.race([browser.close().catch(() => undefined), pause(10_000)]);
+      browser.process()?.kill("SIGKILL");
+      tidy();
+    };
+    return { browser, close, talk: () => sound?.talk() };
+  } catch (error) {
+    tidy();
+    throw error;
+  }
 }
 
 /** A page in a window of its own, with everything that it complained about. */
@@ -137,9 +214,11 @@ export async function openPage(browser, url, { width = 1440, height = 960, ...vi
   const context = await browser.createBrowserContext();
   // A window of its own: of two tabs in one window only one is seen, and the other pauses.
   const page = await context.newPage({ type: "window" });
+  page.setDefaultTimeout(30_000 * patience);
   const complaints = [];
   page.on("console", (message) => {
-    if (["error", "warn", "warning"].includes(message.type())) complaints.push(message.text());
+    if (!["error", "warn", "warning"].includes(message.type())) return;
+    complaints.push([message.text(), message.location()?.url].filter(Boolean).join(" at "));
   });
   page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message ?? error}`));
   await page.setViewport({ width, height, ...viewport });
