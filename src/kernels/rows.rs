@@ -238,11 +238,17 @@ fn exponential(x: f32) -> f32 {
     /// ln 2, in a part with few bits (so that its multiples are exact) and the rest.
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
     let x = x.clamp(-87.0, 88.0);
-    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let k = shifted - ROUND;
     let r = (x - k * LN_2.0) - k * LN_2.1;
     let series = 1.0
         + r * (1.0
             + r * (1.0 / 2.0
                 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    series * f32::from_bits(((k as i32 + 127) as u32) << 23)
+    // The last bits of `shifted` are k as a whole number; a cast would be slower, since it looks for what does not fit.
+    let exponent = shifted
+        .to_bits()
+        .wrapping_sub(ROUND.to_bits())
+        .wrapping_add(127);
+    series * f32::from_bits(exponent << 23)
 }
