@@ -13,7 +13,7 @@ fn program() -> &'static Path {
 }
 
 /// What the command printed, or what it complained of.
-fn run(arguments: &[&str]) -> Result<String, String> {
+pub fn run(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program())
         .args(arguments)
         .env("RUST_BACKTRACE", "0")
@@ -25,7 +25,7 @@ fn run(arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

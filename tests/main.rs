@@ -3,6 +3,7 @@
 mod commands;
 mod http;
 mod packages;
+mod quantised;
 mod stream;
 mod support;
 mod tidy;

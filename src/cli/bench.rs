@@ -2,7 +2,7 @@
 
 use super::CliError;
 use crate::kernels::Kernels;
-use crate::model::{KeptFrames, LoadLimits, Network, NetworkState};
+use crate::model::{Calibration, KeptFrames, LoadLimits, Network, NetworkState};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ pub struct Bench {
     /// Input whose half of the network is kept per frame, and measured with and without
     #[arg(long, default_value = "input", value_name = "NAME")]
     image_input: String,
+    /// Compute in bytes, with the scales of this calibration (see `quantize --unet`)
+    #[arg(long, value_name = "FILE.json")]
+    int8: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,7 +41,7 @@ pub struct Bench {
 impl Bench {
     pub fn run(self) -> Result<(), CliError> {
         let started = Instant::now();
-        let network = Network::load(&self.unet, &LoadLimits::default())?;
+        let network = self.load()?;
         let load_ms = started.elapsed().as_secs_f64() * 1e3;
         let times = self.measure(&network, None)?;
         let fused = Fused::measure(&self, &network)?;
@@ -54,6 +57,7 @@ impl Bench {
                 "p99_ms": times.quantile_ms(0.99),
                 "passes_per_second": times.passes_per_second,
                 "simd": network.report().simd,
+                "int8": network.report().int8,
                 "kept_median_ms": fused.kept.as_ref().map(|(_, times)| times.median_ms()),
                 "kept_min_ms": fused.kept.as_ref().map(|(_, times)| times.sorted_ms[0]),
                 "kept_frame_bytes": fused.kept.as_ref().map(|(bytes, _)| *bytes),
@@ -82,6 +86,15 @@ impl Bench {
         );
         fused.print(&network, &times);
         Ok(())
+    }
+
+    fn load(&self) -> Result<Network, CliError> {
+        let limits = LoadLimits::default();
+        let Some(file) = &self.int8 else {
+            return Ok(Network::load(&self.unet, &limits)?);
+        };
+        let calibration = Calibration::load(file, &limits)?;
+        Ok(Network::load_quantised(&self.unet, &calibration, &limits)?)
     }
 
     fn measure(&self, network: &Network, kept: Option<&KeptFrames>) -> Result<Times, CliError> {
@@ -171,9 +184,13 @@ impl Times {
 /// Values that are like a picture's: none is zero or denormal, which would be quicker or slower than real ones.
 fn fill(state: &mut NetworkState) {
     for index in 0..state.network().inputs().len() {
-        for (i, value) in state.input_mut(index).iter_mut().enumerate() {
-            *value = ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32;
-        }
+        fill_input(state.input_mut(index));
+    }
+}
+
+pub(super) fn fill_input(values: &mut [f32]) {
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32;
     }
 }
 
@@ -228,9 +245,12 @@ impl Fused {
         let report = network.report();
         let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
         println!(
-            "fused       {} nodes by {} kernels, {} left to tract {:?}",
+            "fused       {} nodes by {}{} kernels, {} left to tract {:?}",
             report.replaced,
             report.simd,
+            report
+                .int8
+                .map_or(String::new(), |int8| format!(" and int8 {int8}")),
             report.left.len(),
             report.left.iter().take(8).collect::<Vec<_>>()
         );

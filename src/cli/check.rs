@@ -124,6 +124,17 @@ fn report(folder: &Path) -> Result<String, CliError> {
             mib(memory.networks_bytes)
         ),
     );
+    if manifest.unet.calibration.is_some() {
+        line(
+            "precision",
+            match package.unet().report().int8 {
+                Some(kernels) => format!("int8, {kernels} kernels"),
+                None => {
+                    "f32 here, though it is quantised: LIPSYNCD_SIMD=off leaves it to tract".into()
+                }
+            },
+        );
+    }
     match golden {
         Some(error) => line(
             "golden",
@@ -134,6 +145,10 @@ fn report(folder: &Path) -> Result<String, CliError> {
                     .as_ref()
                     .map_or(0.0, |golden| golden.max_abs_error)
             ),
+        ),
+        None if package.is_left_in_floats() => line(
+            "note",
+            "its golden output is of int8: not compared with f32".into(),
         ),
         None => line(
             "note",

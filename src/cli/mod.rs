@@ -6,6 +6,7 @@ mod features;
 mod infer;
 mod inspect;
 mod offline;
+mod quantize;
 mod render;
 mod serve;
 
@@ -16,6 +17,7 @@ pub use check::Check;
 pub use features::Features;
 pub use infer::Infer;
 pub use inspect::Inspect;
+pub use quantize::Quantize;
 pub use render::Render;
 pub use serve::Serve;
 
@@ -42,6 +44,7 @@ enum Command {
     Features(Features),
     Infer(Infer),
     Bench(Bench),
+    Quantize(Quantize),
     Inspect(Inspect),
     Check(Check),
 }
@@ -57,6 +60,7 @@ impl Cli {
             Some(Command::Serve(serve)) => serve.run(),
             Some(Command::Infer(infer)) => infer.run(),
             Some(Command::Bench(bench)) => bench.run(),
+            Some(Command::Quantize(quantize)) => quantize.run(),
             Some(Command::Inspect(inspect)) => inspect.run(),
             Some(Command::Render(render)) => render.run(),
             Some(Command::Features(features)) => features.run(),

@@ -23,7 +23,7 @@ const STRIP_BYTES: usize = 448 << 10;
 pub const MAX_PARTS: usize = 8;
 
 /// Images of at most this many output pixels go panel by panel.
-const SMALL_PIXELS: usize = 400;
+pub(super) const SMALL_PIXELS: usize = 400;
 
 /// The fused block.
 #[derive(Clone, Debug)]
@@ -371,17 +371,12 @@ impl Block {
 
     /// The window onto the depthwise input that output columns `columns` need.
     fn window(&self, blocks: Range<usize>, first_block: usize, columns: &Range<usize>) -> Window {
-        let stride = self.depthwise.stride;
-        let left = (columns.start * stride) as isize - 1;
-        let count = (columns.len() - 1) * stride + 3;
-        let inside = left.max(0) as usize..((left + count as isize) as usize).min(self.width);
-        Window {
+        Window::of(
             blocks,
             first_block,
-            left,
-            columns: count,
-            inside,
-            pixels: columns.len(),
-        }
+            columns,
+            self.depthwise.stride,
+            self.width,
+        )
     }
 }

@@ -47,6 +47,22 @@ pub struct Panel {
     weights: usize,
 }
 
+impl Panel {
+    /// Whose packed weights start at `weights`.
+    pub(super) fn new(first_block: usize, blocks: usize, weights: usize) -> Panel {
+        Panel {
+            first_block,
+            blocks,
+            weights,
+        }
+    }
+
+    /// Where its packed weights start.
+    pub(super) fn weights(&self) -> usize {
+        self.weights
+    }
+}
+
 /// A dense convolution of one or more inputs, as if they were concatenated.
 #[derive(Clone, Debug)]
 pub struct Convolution {
@@ -235,7 +251,7 @@ impl Convolution {
             stride,
             pad,
         } = self.geometry;
-        let mut sources = Sources::default();
+        let mut sources = Sources::<f32>::default();
         for image in inputs {
             for tap_y in 0..kernel.0 {
                 for tap_x in 0..kernel.1 {
@@ -270,12 +286,12 @@ pub struct PanelRow<'a> {
 
 /// A short list of sources, on the stack.
 #[derive(Clone, Copy)]
-pub struct Sources<'a> {
-    list: [Source<'a>; MAX_SOURCES],
+pub struct Sources<'a, T = f32> {
+    list: [Source<'a, T>; MAX_SOURCES],
     count: usize,
 }
 
-impl Default for Sources<'_> {
+impl<T: Copy> Default for Sources<'_, T> {
     fn default() -> Self {
         Sources {
             list: [Source {
@@ -288,18 +304,18 @@ impl Default for Sources<'_> {
     }
 }
 
-impl<'a> Sources<'a> {
+impl<'a, T> Sources<'a, T> {
     /// Adds one.
     ///
     /// # Panics
     /// Past [`MAX_SOURCES`].
-    pub fn push(&mut self, source: Source<'a>) {
+    pub fn push(&mut self, source: Source<'a, T>) {
         self.list[self.count] = source;
         self.count += 1;
     }
 
     /// Those added so far.
-    pub fn as_slice(&self) -> &[Source<'a>] {
+    pub fn as_slice(&self) -> &[Source<'a, T>] {
         &self.list[..self.count]
     }
 }

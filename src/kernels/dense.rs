@@ -16,11 +16,11 @@ pub const MAX_SOURCES: usize = 64;
 
 /// One input of a dense convolution: a row of pixels, in blocks of channels.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Source<'a, T = f32> {
     /// From the pixel that the first output pixel sees.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     pub channels: usize,
-    /// Floats from one block of channels to the next.
+    /// Numbers from one block of channels to the next.
     pub block_stride: usize,
 }
 

@@ -2,6 +2,7 @@
 //! names.
 
 use super::dense::{DenseRow, Finish, Source, Start, dense};
+use super::int8::ByteKernels;
 use super::layout::{BLOCK, Floats};
 use super::rows::{DepthwiseRow, StretchRow, blend, depthwise, logistic, stretch};
 #[cfg(target_arch = "aarch64")]
@@ -26,11 +27,13 @@ pub struct Kernels {
     logistic: unsafe fn(&mut [f32]),
     values: unsafe fn(&ValuesRow, &mut [f32]),
     gather: unsafe fn(&GatherRow, &mut [f32]),
+    /// The kernels of bytes.
+    pub bytes: ByteKernels,
 }
 
 /// The entry points of one instruction set: each kernel, inlined into a function that may use its instructions.
 macro_rules! entry_points {
-    ($name:literal, $simd:ty, $(#[$feature:meta])?) => {{
+    ($name:literal, $simd:ty, $bytes:expr, $(#[$feature:meta])?) => {{
         $(#[$feature])?
         unsafe fn dense_row(row: &DenseRow, out: &mut [f32]) {
             // SAFETY: the caller checked the slices, and `Kernels` exists only where the processor has these.
@@ -75,6 +78,7 @@ macro_rules! entry_points {
             logistic: logistic_row,
             values: values_row,
             gather: gather_row,
+            bytes: ByteKernels::first_of(&$bytes),
         }
     }};
 }
@@ -86,17 +90,38 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
-                found.push(
-                    entry_points!("avx512", Avx512, #[target_feature(enable = "avx512f,avx2,fma")]),
-                );
+                found.push(entry_points!(
+                    "avx512",
+                    Avx512,
+                    ["avx512vnni", "avxvnni", "avx2"],
+                    #[target_feature(enable = "avx512f,avx2,fma")]
+                ));
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(entry_points!("avx2", Avx2, #[target_feature(enable = "avx2,fma")]));
+                let avx2 = entry_points!(
+                    "avx2",
+                    Avx2,
+                    ["avx2"],
+                    #[target_feature(enable = "avx2,fma")]
+                );
+                if is_x86_feature_detected!("avxvnni") {
+                    found.push(Kernels {
+                        name: "avxvnni",
+                        bytes: ByteKernels::first_of(&["avxvnni"]),
+                        ..avx2
+                    });
+                }
+                found.push(avx2);
             }
         }
         #[cfg(target_arch = "aarch64")]
-        found.push(entry_points!("neon", Neon, #[target_feature(enable = "neon")]));
-        found.push(entry_points!("portable", Portable,));
+        found.push(entry_points!(
+            "neon",
+            Neon,
+            ["dotprod", "neon"],
+            #[target_feature(enable = "neon")]
+        ));
+        found.push(entry_points!("portable", Portable, ["portable"],));
         found
     }
 

@@ -9,6 +9,8 @@
 //! slice, and bands can be given to threads with `split_at_mut`. The halo is a border of zeros that the convolution
 //! reading the activation asks for. Lanes past the last channel hold zero.
 
+use std::marker::PhantomData;
+
 /// Channels in a block: the lanes of one logical vector.
 pub const BLOCK: usize = 16;
 
@@ -22,6 +24,14 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of no image.
+    pub const EMPTY: Layout = Layout {
+        channels: 0,
+        height: 0,
+        width: 0,
+        halo: 0,
+    };
+
     /// Blocks of sixteen channels.
     pub fn blocks(&self) -> usize {
         self.channels.div_ceil(BLOCK)
@@ -66,19 +76,19 @@ impl Layout {
 
 /// An activation that is read.
 #[derive(Clone, Copy)]
-pub struct Image<'a> {
+pub struct Image<'a, T = f32> {
     pub layout: Layout,
-    pub data: &'a [f32],
+    pub data: &'a [T],
 }
 
-impl<'a> Image<'a> {
+impl<'a, T> Image<'a, T> {
     /// From pixel `x` of row `y` on (see [`Layout::offset`]).
-    pub fn at(&self, y: isize, x: isize) -> &'a [f32] {
+    pub fn at(&self, y: isize, x: isize) -> &'a [T] {
         &self.data[self.layout.offset(y, x)..]
     }
 
     /// As one operand of a convolution, from pixel `x` of row `y` on.
-    pub fn source(&self, y: isize, x: isize) -> super::Source<'a> {
+    pub fn source(&self, y: isize, x: isize) -> super::Source<'a, T> {
         super::Source {
             data: self.at(y, x),
             channels: self.layout.channels,
@@ -92,43 +102,108 @@ impl<'a> Image<'a> {
 #[repr(C, align(64))]
 struct Line([f32; BLOCK]);
 
-/// Floats that start on a cache line, so that no aligned block is ever split between two.
-#[derive(Clone, Default)]
-pub struct Floats {
+/// A number of which every pattern of bits is one, and which has no padding: what a cache line can be seen as.
+///
+/// # Safety
+/// Only for types of which both is true, and whose size and alignment divide 64.
+pub unsafe trait Plain: Copy + Default + 'static {}
+
+// SAFETY: a plain number; so are the next ones.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
+unsafe impl Plain for i32 {}
+// SAFETY: as above.
+unsafe impl Plain for i16 {}
+// SAFETY: as above.
+unsafe impl Plain for i8 {}
+// SAFETY: as above.
+unsafe impl Plain for u8 {}
+
+/// Numbers that start on a cache line, so that no aligned block is ever split between two.
+#[derive(Clone)]
+pub struct Aligned<T> {
     lines: Vec<Line>,
+    number: PhantomData<T>,
+}
+
+/// What images of `f32` and their weights lie in.
+pub type Floats = Aligned<f32>;
+
+impl<T> Default for Aligned<T> {
+    fn default() -> Self {
+        Aligned {
+            lines: Vec::new(),
+            number: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain> Aligned<T> {
+    /// Numbers in a line.
+    const LINE: usize = size_of::<Line>() / size_of::<T>();
+
+    /// At least `length` zeros.
+    pub fn zeros(length: usize) -> Self {
+        Aligned {
+            lines: vec![Line([0.0; BLOCK]); length.div_ceil(Self::LINE)],
+            number: PhantomData,
+        }
+    }
+
+    /// Makes it at least `length` numbers long; what it held is lost.
+    pub fn grow(&mut self, length: usize) {
+        if self.len() < length {
+            *self = Aligned::zeros(length);
+        }
+    }
 }
 
 impl Floats {
-    /// At least `length` zeros.
-    pub fn zeros(length: usize) -> Floats {
-        Floats {
-            lines: vec![Line([0.0; BLOCK]); length.div_ceil(BLOCK)],
+    /// The same memory as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `Plain` says that the lines can be seen as any plain number; the safe twin is
+        // `to_ne_bytes` of each float, compared with it below.
+        unsafe {
+            std::slice::from_raw_parts(self.lines.as_ptr().cast(), size_of_val(&self.lines[..]))
+        }
+    }
+
+    /// The same memory as bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let length = size_of_val(&self.lines[..]);
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length) }
+    }
+}
+
+impl<T: Plain> std::ops::Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `Line` is `repr(C)` around sixteen floats, and its alignment equals its size: no padding; and
+        // `Plain` says that its bytes are numbers of this type. The safe twin is
+        // `lines.iter().flat_map(|line| line.0)`, compared with it below.
+        unsafe {
+            std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * Self::LINE)
         }
     }
 }
 
-impl std::ops::Deref for Floats {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is `repr(C)` around sixteen floats, and its alignment equals its size: no padding. The
-        // safe twin is `lines.iter().flat_map(|line| line.0)`, compared with it below.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * BLOCK) }
-    }
-}
-
-impl std::ops::DerefMut for Floats {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Plain> std::ops::DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and `self` is borrowed mutably.
         unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * BLOCK)
+            std::slice::from_raw_parts_mut(
+                self.lines.as_mut_ptr().cast(),
+                self.lines.len() * Self::LINE,
+            )
         }
     }
 }
 
-impl std::fmt::Debug for Floats {
+impl<T: Plain> std::fmt::Debug for Aligned<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Floats({})", self.len())
+        write!(out, "Aligned({})", self.len())
     }
 }
 
@@ -168,21 +243,22 @@ pub fn export_row(image: Image, y: usize, planes: &mut [f32]) {
     }
 }
 
-/// Makes the halo of an activation zero: whole rows above and below, and the columns at both ends of each row.
-pub fn clear_halo(layout: Layout, data: &mut [f32]) {
+/// Makes the halo of an activation `zero` (what stands for zero there): whole rows above and below, and the columns at
+/// both ends of each row.
+pub fn clear_halo<T: Copy>(layout: Layout, zero: T, data: &mut [T]) {
     let row = layout.row_len();
     let side = layout.halo * BLOCK;
     if side == 0 {
         return;
     }
-    data[..layout.halo * row].fill(0.0);
-    data[(layout.height + layout.halo) * row..layout.len()].fill(0.0);
+    data[..layout.halo * row].fill(zero);
+    data[(layout.height + layout.halo) * row..layout.len()].fill(zero);
     for row in data[layout.halo * row..(layout.height + layout.halo) * row]
         .chunks_exact_mut(layout.block_len())
     {
-        row[..side].fill(0.0);
+        row[..side].fill(zero);
         let end = row.len() - side;
-        row[end..].fill(0.0);
+        row[end..].fill(zero);
     }
 }
 
@@ -198,6 +274,9 @@ mod tests {
             *value = i as f32;
         }
         let twin: Vec<f32> = floats.lines.iter().flat_map(|line| line.0).collect();
+        let bytes: Vec<u8> = twin.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        assert_eq!(floats.bytes(), bytes);
+        assert_eq!(floats.bytes_mut(), bytes);
         assert_eq!(twin, floats.to_vec());
         assert_eq!(floats.as_ptr() as usize % 64, 0);
     }
@@ -214,7 +293,7 @@ mod tests {
         let mut data = vec![f32::NAN; layout.len()];
         let body = layout.halo * layout.row_len()..(layout.halo + layout.height) * layout.row_len();
         import_rows(&planes, layout, 0..3, &mut data[body]);
-        clear_halo(layout, &mut data);
+        clear_halo(layout, 0.0, &mut data);
         assert!(data.iter().all(|value| !value.is_nan()));
         assert_eq!(data.iter().sum::<f32>(), planes.iter().sum::<f32>());
         let mut back = vec![0.0; planes.len()];

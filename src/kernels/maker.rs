@@ -26,6 +26,26 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// What output columns `columns` need of a depthwise input of `width` columns.
+    pub fn of(
+        blocks: Range<usize>,
+        first_block: usize,
+        columns: &Range<usize>,
+        stride: usize,
+        width: usize,
+    ) -> Window {
+        let left = (columns.start * stride) as isize - 1;
+        let count = (columns.len() - 1) * stride + 3;
+        Window {
+            blocks,
+            first_block,
+            left,
+            columns: count,
+            inside: left.max(0) as usize..((left + count as isize) as usize).min(width),
+            pixels: columns.len(),
+        }
+    }
+
     pub fn block_stride(&self) -> usize {
         self.columns * BLOCK
     }
@@ -188,7 +208,7 @@ impl<'a> Maker<'a> {
                         pixels: inside.len(),
                         out_block: stride,
                     };
-                    for panel in within(convolution, &self.window.blocks) {
+                    for panel in within(convolution.panels(), &self.window.blocks) {
                         let at = slot
                             + (panel.first_block - self.window.blocks.start) * stride
                             + skipped;
@@ -223,7 +243,7 @@ impl<'a> Maker<'a> {
                 pixels: needed.len(),
                 out_block: stride,
             };
-            for panel in within(convolution, &self.window.blocks) {
+            for panel in within(convolution.panels(), &self.window.blocks) {
                 let at =
                     low_y % 2 * length + (panel.first_block - self.window.blocks.start) * stride;
                 let out = &mut self.low[at..(low_y % 2 + 1) * length];
@@ -241,13 +261,12 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// The panels of `convolution` that lie in `blocks`.
-fn within<'a>(
-    convolution: &'a Convolution,
+/// Those of `panels` that lie in `blocks`.
+pub(super) fn within<'a>(
+    panels: &'a [Panel],
     blocks: &'a Range<usize>,
 ) -> impl Iterator<Item = Panel> + 'a {
-    convolution
-        .panels()
+    panels
         .iter()
         .copied()
         .filter(|panel| blocks.contains(&panel.first_block))

@@ -7,6 +7,7 @@
 mod block;
 mod convolution;
 mod dense;
+mod int8;
 mod isa;
 mod layout;
 mod maker;
@@ -22,8 +23,9 @@ mod winograd;
 pub use block::{Block, MAX_PARTS, Scratch, ScratchSizes};
 pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Run, Sources};
 pub use dense::{DenseRow, Finish, MAX_SOURCES, Source, Start, dense_twin};
+pub use int8::*;
 pub use isa::{Kernels, UnknownSimd};
-pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
+pub use layout::{Aligned, BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
 pub use part::{Depthwise, Part};
 pub use rows::{Between, DepthwiseRow, StretchRow, depthwise_twin, stretch_twin};
 pub use tiles::{GatherRow, ValuesRow, gather_twin, values_twin};

@@ -163,9 +163,9 @@ fn an_unknown_instruction_set_is_an_error_that_names_the_known() {
 /// A planar image `[channels][height][width]`.
 #[derive(Clone)]
 pub(super) struct Planes {
-    channels: usize,
-    height: usize,
-    width: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
     pub data: Vec<f32>,
 }
 
@@ -249,7 +249,7 @@ impl Planes {
         })
     }
 
-    fn depthwise(&self, stride: usize, weights: &[f32], bias: &[f32]) -> Planes {
+    pub fn depthwise(&self, stride: usize, weights: &[f32], bias: &[f32]) -> Planes {
         let (height, width) = (self.height.div_ceil(stride), self.width.div_ceil(stride));
         Planes::make(self.channels, height, width, |c, y, x| {
             (0..9).fold(bias[c], |sum, tap| {
@@ -262,7 +262,7 @@ impl Planes {
         })
     }
 
-    fn upsample(&self, height: usize, width: usize) -> Planes {
+    pub fn upsample(&self, height: usize, width: usize) -> Planes {
         let place = |at: usize, output: usize, input: usize| align_corners(at, output, input);
         Planes::make(self.channels, height, width, |c, y, x| {
             let (y, x) = (place(y, height, self.height), place(x, width, self.width));
@@ -309,7 +309,7 @@ impl Planes {
     }
 }
 
-fn align_corners(at: usize, output: usize, input: usize) -> f32 {
+pub(super) fn align_corners(at: usize, output: usize, input: usize) -> f32 {
     at as f32 * (input - 1) as f32 / (output - 1) as f32
 }
 

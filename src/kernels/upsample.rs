@@ -10,6 +10,13 @@ use std::ops::Range;
 pub struct Upsample {
     rows: Vec<Between>,
     columns: Vec<Between>,
+    /// The columns again, with weights in 2^−15.
+    fixed: Vec<(u32, i16)>,
+}
+
+/// A weight between 0 and 1 in 2^−15; 1 is one less, which makes no difference to numbers of 14 bits.
+fn fixed(weight: f32) -> i16 {
+    (weight * 32768.0).round().min(32767.0) as i16
 }
 
 impl Upsample {
@@ -32,15 +39,30 @@ impl Upsample {
             };
             (0..output).map(between).collect()
         };
+        let columns: Vec<Between> = axis(input.1, output.1);
         Upsample {
             rows: axis(input.0, output.0),
-            columns: axis(input.1, output.1),
+            fixed: columns
+                .iter()
+                .map(|between| (between.left, fixed(between.weight)))
+                .collect(),
+            columns,
         }
     }
 
     /// The upper of the two input rows that row `y` lies between, and the weight of the lower.
     pub fn row(&self, y: usize) -> (usize, f32) {
         (self.rows[y].left as usize, self.rows[y].weight)
+    }
+
+    /// The same, with the weight in 2^−15.
+    pub(super) fn fixed_row(&self, y: usize) -> (usize, i16) {
+        (self.rows[y].left as usize, fixed(self.rows[y].weight))
+    }
+
+    /// Left neighbours of `columns`, and the weights of the right ones in 2^−15.
+    pub(super) fn fixed_columns(&self, columns: &Range<usize>) -> &[(u32, i16)] {
+        &self.fixed[columns.clone()]
     }
 
     /// Input columns that output columns `columns` need.

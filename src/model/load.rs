@@ -4,8 +4,8 @@ use super::files::read_checked;
 use super::manifest::GoldenInput;
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
-    CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package, TensorSpec,
-    UnetTensors, parse_npy,
+    Calibration, CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package,
+    TensorSpec, UnetTensors, parse_npy,
 };
 use crate::audio::BANDS;
 use crate::frame::{FrameError, is_inside, jpeg_size};
@@ -80,6 +80,7 @@ impl Loader<'_> {
             ..
         } = self.manifest;
         let mut used = vec![frames_file, frames_index, &unet.file];
+        used.extend(&unet.calibration);
         used.extend(audio.encoder.as_ref().map(|encoder| &encoder.file));
         used.extend(audio.features.as_ref());
         if let Some(golden) = golden {
@@ -226,12 +227,22 @@ impl Loader<'_> {
         let spec = &self.manifest.unet;
         let side = self.manifest.geometry.inner_size;
         let onnx = self.read(&spec.file, self.limits.network_bytes)?;
-        let image_shape = [1, 6, side, side];
-        let shapes: [(&str, &[usize]); 2] = [
-            (&spec.image_input, &image_shape),
-            (&spec.audio_input, &spec.audio_shape),
-        ];
-        let unet = Network::from_onnx(&spec.file, &onnx, &shapes, self.limits)?;
+        let shapes = spec.shapes(side);
+        let shapes = [0, 1].map(|input: usize| (shapes[input].0, &shapes[input].1[..]));
+        let unet = match &spec.calibration {
+            None => Network::from_onnx(&spec.file, &onnx, &shapes, self.limits)?,
+            Some(name) => {
+                let json = self.read(name, self.limits.json_bytes)?;
+                let calibration = Calibration::parse(&json, &self.folder.join(name))?;
+                Network::quantised(&spec.file, &onnx, &shapes, &calibration, self.limits)?
+            }
+        };
+        if spec.calibration.is_some() && unet.report().int8.is_none() {
+            log::warn!(
+                "package {}: its network is quantised, but LIPSYNCD_SIMD=off has tract compute it in f32",
+                self.manifest.name
+            );
+        }
         let tensors = UnetTensors {
             image_input: unet.input_index(&spec.image_input)?,
             audio_input: unet.input_index(&spec.audio_input)?,

@@ -3,6 +3,7 @@
 //! The only room that names tract ([`network`] and the graph rewrites in `fuse`). A package is read once, checked
 //! whole, and then shared between all workers; what a worker changes is its own [`NetworkState`].
 
+mod calibration;
 mod crops;
 mod error;
 mod files;
@@ -13,10 +14,12 @@ mod manifest;
 mod network;
 mod npy;
 mod package;
+mod quantised;
 mod registry;
 mod sandbox;
 mod states;
 
+pub use calibration::{Calibration, Calibrator};
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
 pub use files::Checksum;
@@ -26,7 +29,7 @@ pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
     is_model_name,
 };
-pub use network::{Network, NetworkState, TensorSpec};
+pub use network::{Network, NetworkState, TensorSpec, read_network};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;

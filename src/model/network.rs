@@ -1,6 +1,7 @@
 //! One network: an ONNX file in, a shared plan, and states that run it.
 
-use super::fuse::{self, FuseReport, Keep, Program};
+use super::calibration::Calibration;
+use super::fuse::{self, FuseReport, Keep, Precision, Program};
 use super::states::{FusedState, KeptFrames, TractState};
 use super::{LoadLimits, ModelError, files};
 use std::fmt;
@@ -48,12 +49,21 @@ impl Network {
     /// or has a tensor without a fixed shape. A panic of the engine is an error too; but a crafted file can abort the
     /// process, so one that nobody vouches for should be loaded in a child process first.
     pub fn load(path: &Path, limits: &LoadLimits) -> Result<Network, ModelError> {
-        let onnx = files::read_limited(path, limits.network_bytes)?;
-        let name = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy();
-        Network::from_onnx(&name, &onnx, &[], limits)
+        let onnx = read_network(path, limits)?;
+        Network::from_onnx(&file_name(path), &onnx, &[], limits)
+    }
+
+    /// As [`Network::load`], but computed in bytes; see [`Network::quantised`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn load_quantised(
+        path: &Path,
+        calibration: &Calibration,
+        limits: &LoadLimits,
+    ) -> Result<Network, ModelError> {
+        let onnx = read_network(path, limits)?;
+        Network::quantised(&file_name(path), &onnx, &[], calibration, limits)
     }
 
     /// Loads a network from the bytes of an ONNX file. `shapes` fixes the shapes of inputs by name, where the file
@@ -67,7 +77,33 @@ impl Network {
         shapes: &[(&str, &[usize])],
         limits: &LoadLimits,
     ) -> Result<Network, ModelError> {
-        let shared = fenced(name, || build(name, onnx, shapes, limits))??;
+        Network::with_precision(name, onnx, shapes, &Precision::Floats, limits)
+    }
+
+    /// As [`Network::from_onnx`], but computed in bytes, with scales for what `calibration` saw.
+    ///
+    /// # Errors
+    /// As [`Network::load`], and when the calibration is another network's.
+    pub fn quantised(
+        name: &str,
+        onnx: &[u8],
+        shapes: &[(&str, &[usize])],
+        calibration: &Calibration,
+        limits: &LoadLimits,
+    ) -> Result<Network, ModelError> {
+        calibration.check(name, onnx)?;
+        let precision = Precision::Bytes(calibration.operators());
+        Network::with_precision(name, onnx, shapes, &precision, limits)
+    }
+
+    pub(super) fn with_precision(
+        name: &str,
+        onnx: &[u8],
+        shapes: &[(&str, &[usize])],
+        precision: &Precision,
+        limits: &LoadLimits,
+    ) -> Result<Network, ModelError> {
+        let shared = fenced(name, || build(name, onnx, shapes, precision, limits))??;
         Ok(Network {
             shared: Arc::new(shared),
         })
@@ -322,10 +358,24 @@ impl fmt::Debug for NetworkState {
     }
 }
 
+/// The bytes of an ONNX file.
+///
+/// # Errors
+/// When it cannot be read, or is larger than `limits.network_bytes`.
+pub fn read_network(path: &Path, limits: &LoadLimits) -> Result<Vec<u8>, ModelError> {
+    files::read_limited(path, limits.network_bytes)
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
 fn build(
     name: &str,
     onnx: &[u8],
     shapes: &[(&str, &[usize])],
+    precision: &Precision,
     limits: &LoadLimits,
 ) -> Result<Shared, ModelError> {
     let mut model = engine(name, tract_onnx::onnx().model_for_read(&mut &*onnx))?;
@@ -373,7 +423,7 @@ fn build(
         input_names,
         limits,
     )?;
-    let (fused, report) = engine(name, fuse::fuse(typed))?;
+    let (fused, report) = engine(name, fuse::fuse(typed, precision))?;
     let whole = fuse::whole(&fused);
     let optimized = engine(name, fused.into_optimized())?;
     let outputs = specs(

@@ -178,6 +178,13 @@ impl Package {
         Some(&features.padded[frame * width..(frame + rows) * width])
     }
 
+    /// Rows of the package's own features, each the beginning of a window; 0 if it brought none.
+    pub fn own_rows(&self) -> u32 {
+        self.features
+            .as_ref()
+            .map_or(0, |features| features.rows as u32)
+    }
+
     /// The numbers of the audio front end; `None` for packages that only have features of their own.
     pub fn front_end(&self) -> Option<FrontEndSpec> {
         self.manifest.audio.front_end()
@@ -233,6 +240,21 @@ impl Package {
         frame: u32,
         audio: &[f32],
     ) -> Result<(), ModelError> {
+        self.fill(state, frame, audio)?;
+        state.execute_frame(&self.kept, frame as usize)
+    }
+
+    /// Fills the inputs of a state of the U-Net, or of the same network in another precision, as
+    /// [`Package::predict`] does.
+    ///
+    /// # Errors
+    /// When the frame cannot be decoded, or the audio has not `rows * width` values.
+    pub fn fill(
+        &self,
+        state: &mut NetworkState,
+        frame: u32,
+        audio: &[f32],
+    ) -> Result<(), ModelError> {
         let crop = self.crop(frame)?;
         let input = state.input_mut(self.unet_tensors.image_input);
         fill_input(&crop, &self.manifest.geometry, input)
@@ -247,15 +269,48 @@ impl Package {
             });
         }
         input.copy_from_slice(audio);
-        state.execute_frame(&self.kept, frame as usize)
+        Ok(())
     }
 
-    /// Computes the package's golden frame and compares. `None`: the package has none. Otherwise the largest
+    /// Computes the package's golden frame and compares. `None`: the package has none, or one in int8 that cannot be
+    /// compared with what [`Package::is_left_in_floats`]. Otherwise the largest
     /// difference of any value.
     ///
     /// # Errors
     /// [`ModelError::NotGolden`] when it is larger than the manifest allows.
     pub fn check_golden(&self) -> Result<Option<f32>, ModelError> {
+        let Some(golden) = &self.golden else {
+            return Ok(None);
+        };
+        if self.is_left_in_floats() {
+            return Ok(None);
+        }
+        let Some(output) = self.golden_output(&self.unet)? else {
+            return Ok(None);
+        };
+        let error = largest_difference(&output, &golden.output);
+        if error > golden.max_abs_error {
+            let (package, allowed) = (self.name().to_owned(), golden.max_abs_error);
+            return Err(ModelError::NotGolden {
+                package,
+                error,
+                allowed,
+            });
+        }
+        Ok(Some(error))
+    }
+
+    /// Whether the package is quantised and `LIPSYNCD_SIMD=off` leaves its network to tract, which computes in f32.
+    pub fn is_left_in_floats(&self) -> bool {
+        self.manifest.unet.calibration.is_some() && self.unet.report().int8.is_none()
+    }
+
+    /// The golden frame as `unet` computes it: the package's own U-Net, or the same in another precision. `None`: the
+    /// package has no golden frame.
+    ///
+    /// # Errors
+    /// When an engine fails.
+    pub fn golden_output(&self, unet: &Network) -> Result<Option<Vec<f32>>, ModelError> {
         let Some(golden) = &self.golden else {
             return Ok(None);
         };
@@ -273,31 +328,10 @@ impl Package {
             }
             (GoldenTensor::Mel(_), None) => return Ok(None),
         };
-        let mut state = self.unet.new_state()?;
-        self.predict(&mut state, golden.frame, &audio)?;
-        let output = state.output(self.unet_tensors.output);
-        // Not a number counts as infinitely wrong.
-        let difference = |(a, b): (&f32, &f32)| {
-            if (a - b).is_nan() {
-                f32::INFINITY
-            } else {
-                (a - b).abs()
-            }
-        };
-        let error = output
-            .iter()
-            .zip(&golden.output)
-            .map(difference)
-            .fold(0.0, f32::max);
-        if error > golden.max_abs_error {
-            let (package, allowed) = (self.name().to_owned(), golden.max_abs_error);
-            return Err(ModelError::NotGolden {
-                package,
-                error,
-                allowed,
-            });
-        }
-        Ok(Some(error))
+        let mut state = unet.new_state()?;
+        self.fill(&mut state, golden.frame, &audio)?;
+        state.execute()?;
+        Ok(Some(state.output(self.unet_tensors.output).to_vec()))
     }
 }
 
@@ -305,6 +339,15 @@ impl Drop for Package {
     fn drop(&mut self) {
         self.crops.forget(self.crop_owner);
     }
+}
+
+/// Not a number counts as infinitely wrong.
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    let difference = |(a, b): (&f32, &f32)| match (a - b).abs() {
+        difference if difference.is_nan() => f32::INFINITY,
+        difference => difference,
+    };
+    a.iter().zip(b).map(difference).fold(0.0, f32::max)
 }
 
 /// The idle frame for a frame id that may run past the last: frames are walked forth and back, the ends once each.

@@ -1,6 +1,6 @@
 """The programs that compare.py times, one class each: made for a network and its inputs, called for a round of passes.
 
-Each computes in f32 on one thread, and returns milliseconds of its shortest pass, or None where it has no such figure.
+Each computes in f32 (but for those named int8) on one thread, and returns milliseconds of its shortest pass, or None where it has no such figure.
 """
 
 import importlib.util
@@ -112,8 +112,9 @@ class Mnn:
 class Lipsyncd:
     """`lipsyncd bench`, in a process of its own; `field` is which of its figures."""
 
-    def __init__(self, program, file, field="min_ms", simd=""):
+    def __init__(self, program, file, field="min_ms", simd="", calibration=None):
         self.command = [program, "bench", "--unet", file, "--json"]
+        self.command += ["--int8", calibration] if calibration else []
         self.environment = {**os.environ, "LIPSYNCD_SIMD": simd}
         self.field = field
 
@@ -121,6 +122,14 @@ class Lipsyncd:
         command = self.command + ["--iterations", str(passes)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)[self.field]
+
+
+def calibrate(program, file):
+    """A calibration of the network with noise: times do not depend on what the images hold."""
+    calibration = tempfile.NamedTemporaryFile(suffix=".json", delete=False).name
+    command = [program, "quantize", "--unet", file, "--output", calibration]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return calibration
 
 
 def random_inputs(file):
@@ -136,6 +145,9 @@ def peers_of(file, program):
     peers = {"onnxruntime": Onnxruntime(file, inputs), "lipsyncd": Lipsyncd(program, file)}
     if len(inputs) > 1:
         peers["lipsyncd kept"] = Lipsyncd(program, file, field="kept_min_ms")
+        calibration = calibrate(program, file)
+        peers["lipsyncd int8"] = Lipsyncd(program, file, calibration=calibration)
+        peers["lipsyncd int8 kept"] = Lipsyncd(program, file, field="kept_min_ms", calibration=calibration)
     expected = peers["onnxruntime"].output()
     for name, peer in {"OpenVINO": OpenVino, "MNN": Mnn}.items():
         if not importlib.util.find_spec(peer.package):

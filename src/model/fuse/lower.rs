@@ -1,28 +1,42 @@
-//! From operators to steps: finds the blocks, packs their weights, and plans the buffers.
+//! From operators to steps: finds the blocks, and packs their weights.
 
+use super::calibrate::{Observed, Observer};
 use super::graph::{Dense, Graph, NodeId, Op, Term};
-use super::program::{Kind, MAX_INPUTS, Program, Step, Value};
+use super::plan::plan;
+use super::program::{Kind, MAX_INPUTS, Program};
+use super::quantise::Quantising;
 use crate::kernels::{
-    Activation, BLOCK, Block, Convolution, Depthwise, Geometry, Kernels, Layout, MAX_PARTS,
-    MAX_SOURCES, Part, Winograd,
+    Activation, BLOCK, Block, Convolution, Depthwise, Geometry, Kernels, MAX_PARTS, MAX_SOURCES,
+    Part, Upsample, Winograd,
 };
 
-/// A step whose images are still nodes of the graph.
-struct Draft {
-    name: String,
-    kind: Kind,
-    inputs: Vec<NodeId>,
-    skip: Option<NodeId>,
-    output: Option<NodeId>,
-    multiplications: usize,
+/// A step whose images are still nodes of the graph, or (from `graph.nodes.len()` on) the same in bytes.
+pub(super) struct Draft {
+    pub name: String,
+    pub kind: Kind,
+    pub inputs: Vec<NodeId>,
+    pub skip: Option<NodeId>,
+    pub output: Option<NodeId>,
+    pub multiplications: usize,
+}
+
+/// How a graph is lowered.
+pub(super) enum Lowered<'a> {
+    /// Blocks of floats.
+    Floats,
+    /// No blocks, and every image is shown to the observer.
+    Observed(Observer),
+    /// Blocks of bytes, for what was observed of each node.
+    Bytes(&'a [Observed]),
 }
 
 /// Compiles a folded graph; `None` if something in it is larger than the kernels take.
-pub(super) fn lower(graph: &Graph, kernels: Kernels) -> Option<Program> {
+pub(super) fn lower(graph: &Graph, kernels: Kernels, how: &Lowered) -> Option<Program> {
     let lowering = Lowering {
         graph,
         kernels,
         uses: graph.uses(),
+        blocks: !matches!(how, Lowered::Observed(_)),
     };
     let mut absorbed = vec![false; graph.nodes.len()];
     let mut blocks = Vec::new();
@@ -38,55 +52,113 @@ pub(super) fn lower(graph: &Graph, kernels: Kernels) -> Option<Program> {
         blocks.push(block);
     }
     blocks.reverse();
+    let quantising = match how {
+        Lowered::Bytes(observed) => Some(Quantising::new(&lowering, &blocks, &absorbed, observed)),
+        _ => None,
+    };
     let mut drafts = Vec::new();
     for (id, block) in blocks.into_iter().enumerate() {
         if absorbed[id] {
+            continue;
+        }
+        if let Some(quantising) = &quantising
+            && quantising.takes(id)
+        {
+            drafts.extend(quantising.drafts(id, block)?);
             continue;
         }
         let draft = match block {
             Some(block) => lowering.block_draft(id, block),
             None => lowering.plain_draft(id)?,
         };
-        drafts.push(draft);
+        match &quantising {
+            Some(quantising) => drafts.extend(quantising.with_bytes(id, draft)),
+            None => drafts.push(draft),
+        }
     }
     for (number, output) in graph.outputs.iter().enumerate() {
         drafts.push(lowering.export(number, *output, &mut absorbed));
     }
-    drafts.retain(|draft| draft.output.is_none_or(|id| !absorbed[id]));
+    let nodes = graph.nodes.len();
+    drafts.retain(|draft| draft.output.is_none_or(|id| !absorbed[id % nodes]));
     if drafts.iter().any(|draft| draft.inputs.len() > MAX_INPUTS) {
         return None;
     }
-    Some(plan(graph, kernels, drafts))
+    let quantum = |id: NodeId| {
+        let quantising = quantising.as_ref().filter(|_| id >= nodes)?;
+        Some(quantising.quantum(id - nodes))
+    };
+    let observer = match how {
+        Lowered::Observed(observer) => {
+            let expanded = expanded(graph);
+            let nodes = graph.nodes.iter().zip(expanded).map(|(node, expanded)| {
+                let spans = if expanded { node.shape.channels } else { 1 };
+                (node.name.clone(), spans)
+            });
+            Some(observer.for_program(nodes))
+        }
+        _ => None,
+    };
+    Some(plan(graph, kernels, drafts, quantum, observer))
+}
+
+/// For each node whether it is a dense convolution that a depthwise one reads, which can have a scale for each channel.
+fn expanded(graph: &Graph) -> Vec<bool> {
+    let mut expanded = vec![false; graph.nodes.len()];
+    for node in &graph.nodes {
+        let Op::Depthwise { input, .. } = node.op else {
+            continue;
+        };
+        let parts = match &graph.nodes[input].op {
+            Op::Concat(parts) => parts.clone(),
+            _ => vec![input],
+        };
+        for part in parts {
+            expanded[part] = matches!(graph.nodes[part].op, Op::Dense(_));
+        }
+    }
+    expanded
 }
 
 /// A block that ends in some node.
-struct Found {
-    depthwise: NodeId,
+pub(super) struct Found {
+    pub depthwise: NodeId,
     /// The projection; `None` if the block ends in the depthwise convolution itself.
-    project: Option<Dense>,
-    parts: Vec<Source>,
+    pub project: Option<Dense>,
+    pub parts: Vec<Source>,
     absorbed: Vec<NodeId>,
 }
 
+/// A 1×1 convolution as a block computes it.
+pub(super) struct Expansion<'a> {
+    pub dense: &'a Dense,
+    /// What is computed where the image is as large as the block's.
+    pub full: Vec<&'a Term>,
+    /// What is computed before an upsampling: the term, the image it reads, how that grows.
+    pub low: Option<(&'a Term, NodeId, &'a Upsample)>,
+}
+
 /// What makes a part's channels.
-enum Source {
+pub(super) enum Source {
     Memory(NodeId),
     Upsample(NodeId),
     Expand(NodeId),
 }
 
-struct Lowering<'a> {
-    graph: &'a Graph,
-    kernels: Kernels,
+pub(super) struct Lowering<'a> {
+    pub graph: &'a Graph,
+    pub kernels: Kernels,
     uses: Vec<usize>,
+    /// Whether operators are put together.
+    blocks: bool,
 }
 
 impl Lowering<'_> {
-    fn op(&self, id: NodeId) -> &Op {
+    pub fn op(&self, id: NodeId) -> &Op {
         &self.graph.nodes[id].op
     }
 
-    fn channels(&self, id: NodeId) -> usize {
+    pub fn channels(&self, id: NodeId) -> usize {
         self.graph.nodes[id].shape.channels
     }
 
@@ -104,7 +176,7 @@ impl Lowering<'_> {
                 parts: vec![],
                 absorbed: vec![],
             },
-            Op::Dense(project) if project.is_point() && project.terms.len() == 1 => {
+            Op::Dense(project) if self.blocks && project.is_point() && project.terms.len() == 1 => {
                 let depthwise = project.terms[0].input;
                 if !matches!(self.op(depthwise), Op::Depthwise { .. }) || !self.single(depthwise) {
                     return None;
@@ -124,7 +196,10 @@ impl Lowering<'_> {
         // A depthwise convolution alone writes whole blocks of channels, so it takes no parts.
         let parts = match self.op(input) {
             Op::Concat(parts)
-                if self.single(input) && found.project.is_some() && parts.len() <= MAX_PARTS =>
+                if self.blocks
+                    && self.single(input)
+                    && found.project.is_some()
+                    && parts.len() <= MAX_PARTS =>
             {
                 found.absorbed.push(input);
                 parts.clone()
@@ -133,11 +208,11 @@ impl Lowering<'_> {
         };
         for part in parts {
             found.parts.push(match self.op(part) {
-                Op::Upsample { .. } if self.single(part) => {
+                Op::Upsample { .. } if self.blocks && self.single(part) => {
                     found.absorbed.push(part);
                     Source::Upsample(part)
                 }
-                Op::Dense(dense) if self.single(part) && self.expands(dense) => {
+                Op::Dense(dense) if self.blocks && self.single(part) && self.expands(dense) => {
                     found.absorbed.push(part);
                     found
                         .absorbed
@@ -159,7 +234,7 @@ impl Lowering<'_> {
     }
 
     /// The term of `dense` that is better computed before its upsampling.
-    fn low<'a>(&self, dense: &'a Dense) -> Option<&'a Term> {
+    pub fn low<'a>(&self, dense: &'a Dense) -> Option<&'a Term> {
         let upsampled = |term: &&Term| {
             matches!(self.op(term.input), Op::Upsample { .. }) && self.single(term.input)
         };
@@ -220,89 +295,15 @@ impl Lowering<'_> {
             unreachable!("a block has a depthwise convolution")
         };
         let shape = self.graph.nodes[*input].shape;
-        let out = self.graph.nodes[id].shape;
-        let mut multiplications = 9 * self.channels(*input) * out.pixels();
-        let (mut parts, mut inputs) = (Vec::new(), Vec::new());
-        for source in &found.parts {
-            parts.push(match source {
-                Source::Memory(id) => {
-                    inputs.push(*id);
-                    Part::Memory {
-                        channels: self.channels(*id),
-                    }
-                }
-                Source::Upsample(id) => {
-                    let Op::Upsample { input, upsample } = self.op(*id) else {
-                        unreachable!("an upsampling")
-                    };
-                    inputs.push(*input);
-                    Part::Upsample {
-                        channels: self.channels(*id),
-                        upsample: upsample.clone(),
-                    }
-                }
-                Source::Expand(id) => {
-                    let Op::Dense(dense) = self.op(*id) else {
-                        unreachable!("a dense convolution")
-                    };
-                    let low = self.low(dense);
-                    let is_low = |term: &Term| low.is_some_and(|low| std::ptr::eq(low, term));
-                    let full: Vec<&Term> =
-                        dense.terms.iter().filter(|term| !is_low(term)).collect();
-                    inputs.extend(full.iter().map(|term| term.input));
-                    let low = low.map(|term| {
-                        let Op::Upsample { input, upsample } = self.op(term.input) else {
-                            unreachable!("an upsampling")
-                        };
-                        inputs.push(*input);
-                        multiplications += term.channels
-                            * dense.bias.len()
-                            * self.graph.nodes[*input].shape.pixels();
-                        (
-                            self.pack(Geometry::POINT, &dense.bias, &[term]),
-                            upsample.clone(),
-                        )
-                    });
-                    let depth: usize = full.iter().map(|term| term.channels).sum();
-                    multiplications += depth * dense.bias.len() * shape.pixels();
-                    // The bias goes with the upsampled half, which is what the other half starts from.
-                    let packed =
-                        (!full.is_empty()).then(|| self.pack(Geometry::POINT, &dense.bias, &full));
-                    Part::Expand {
-                        full: packed,
-                        inputs: full.len(),
-                        low,
-                        relu: dense.activation.relu_first,
-                    }
-                }
-            });
-        }
+        let parts: Vec<Part> = found.parts.iter().map(|source| self.part(source)).collect();
         let channels: Vec<usize> = parts.iter().map(Part::channels).collect();
         let packed = Depthwise::pack(*stride, *relu, bias, &channels, |channel, tap| {
             weights[channel * 9 + tap]
         });
         let project = found.project.as_ref().map(|dense| {
-            multiplications += self.channels(*input) * out.len();
-            // The parts start at blocks of their own, so the projection sees them as so many inputs.
-            let term = &dense.terms[0];
-            let mut first = term.first;
-            let terms: Vec<Term> = channels
-                .iter()
-                .map(|channels| {
-                    let part = Term {
-                        first,
-                        channels: *channels,
-                        ..term.clone()
-                    };
-                    first += channels;
-                    part
-                })
-                .collect();
-            self.pack(
-                Geometry::POINT,
-                &dense.bias,
-                &terms.iter().collect::<Vec<_>>(),
-            )
+            let terms = self.projected(dense, &channels);
+            let terms: Vec<&Term> = terms.iter().collect();
+            self.pack(Geometry::POINT, &dense.bias, &terms)
         });
         let activation = found
             .project
@@ -318,10 +319,109 @@ impl Lowering<'_> {
         Draft {
             name: self.graph.nodes[id].name.clone(),
             kind: Kind::Block(Box::new(block)),
-            inputs,
+            inputs: self.inputs(&found),
+            multiplications: self.multiplications(id, &found),
             skip: found.project.and_then(|dense| dense.skip),
             output: Some(id),
-            multiplications,
+        }
+    }
+
+    fn part(&self, source: &Source) -> Part {
+        match *source {
+            Source::Memory(id) => Part::Memory {
+                channels: self.channels(id),
+            },
+            Source::Upsample(id) => Part::Upsample {
+                channels: self.channels(id),
+                upsample: self.upsample(id).1.clone(),
+            },
+            Source::Expand(id) => {
+                let Expansion { dense, full, low } = self.expansion(id);
+                let pack = |terms: &[&Term]| self.pack(Geometry::POINT, &dense.bias, terms);
+                // The bias goes with the upsampled half, which is what the other half starts from.
+                Part::Expand {
+                    full: (!full.is_empty()).then(|| pack(&full)),
+                    inputs: full.len(),
+                    low: low.map(|(term, _, upsample)| (pack(&[term]), upsample.clone())),
+                    relu: dense.activation.relu_first,
+                }
+            }
+        }
+    }
+
+    /// What the upsampling `id` reads, and how that grows.
+    pub fn upsample(&self, id: NodeId) -> (NodeId, &Upsample) {
+        let Op::Upsample { input, upsample } = self.op(id) else {
+            unreachable!("an upsampling")
+        };
+        (*input, upsample)
+    }
+
+    /// The dense convolution `id`, taken apart.
+    pub fn expansion(&self, id: NodeId) -> Expansion<'_> {
+        let Op::Dense(dense) = self.op(id) else {
+            unreachable!("a dense convolution")
+        };
+        let low = self.low(dense);
+        let is_low = |term: &&Term| low.is_some_and(|low| std::ptr::eq(low, *term));
+        Expansion {
+            dense,
+            full: dense.terms.iter().filter(|term| !is_low(term)).collect(),
+            low: low.map(|term| {
+                let (input, upsample) = self.upsample(term.input);
+                (term, input, upsample)
+            }),
+        }
+    }
+
+    /// The projection's terms: the parts start at blocks of their own, so it sees them as so many inputs.
+    pub fn projected(&self, dense: &Dense, channels: &[usize]) -> Vec<Term> {
+        let term = &dense.terms[0];
+        let mut first = term.first;
+        let part = |channels: &usize| {
+            let part = Term {
+                first,
+                channels: *channels,
+                ..term.clone()
+            };
+            first += channels;
+            part
+        };
+        channels.iter().map(part).collect()
+    }
+
+    /// The images that a block reads, part after part.
+    pub fn inputs(&self, found: &Found) -> Vec<NodeId> {
+        let mut inputs = Vec::new();
+        for source in &found.parts {
+            match *source {
+                Source::Memory(id) => inputs.push(id),
+                Source::Upsample(id) => inputs.push(self.upsample(id).0),
+                Source::Expand(id) => {
+                    let Expansion { full, low, .. } = self.expansion(id);
+                    inputs.extend(full.iter().map(|term| term.input));
+                    inputs.extend(low.map(|(_, input, _)| input));
+                }
+            }
+        }
+        inputs
+    }
+
+    /// Multiplications of the block that ends in `id`.
+    pub fn multiplications(&self, id: NodeId, found: &Found) -> usize {
+        let of = |id: NodeId| self.graph.nodes[id].shape;
+        let mut sum = 9 * of(found.depthwise).len();
+        for source in &found.parts {
+            if let Source::Expand(id) = *source {
+                let Expansion { dense, full, low } = self.expansion(id);
+                let depth: usize = full.iter().map(|term| term.channels).sum();
+                let low = low.map_or(0, |(term, input, _)| term.channels * of(input).pixels());
+                sum += (depth * of(id).pixels() + low) * dense.bias.len();
+            }
+        }
+        match found.project {
+            Some(_) => sum + self.channels(found.depthwise) * of(id).len(),
+            None => sum,
         }
     }
 
@@ -399,115 +499,4 @@ impl Lowering<'_> {
             multiplications: 0,
         }
     }
-}
-
-/// The border of zeros that each image needs, from those who read it.
-fn halos(graph: &Graph, drafts: &[Draft]) -> Vec<usize> {
-    let mut halos = vec![0; graph.nodes.len()];
-    for draft in drafts {
-        for (number, input) in draft.inputs.iter().enumerate() {
-            let needed = match &draft.kind {
-                Kind::Block(block) => usize::from(block.reads_memory(number)),
-                Kind::Dense(convolution, _) => {
-                    let Geometry {
-                        kernel,
-                        stride,
-                        pad,
-                    } = convolution.geometry;
-                    let out = draft
-                        .output
-                        .map_or(graph.nodes[*input].shape, |id| graph.nodes[id].shape);
-                    let inside = graph.nodes[*input].shape;
-                    let past =
-                        |out: usize, stride: usize, kernel: usize, pad: usize, length: usize| {
-                            ((out - 1) * stride + kernel)
-                                .saturating_sub(pad + length)
-                                .max(pad)
-                        };
-                    past(out.height, stride.0, kernel.0, pad.0, inside.height).max(past(
-                        out.width,
-                        stride.1,
-                        kernel.1,
-                        pad.1,
-                        inside.width,
-                    ))
-                }
-                Kind::Winograd(winograd, _) => {
-                    let inside = graph.nodes[*input].shape;
-                    winograd.halo(inside.height, inside.width)
-                }
-                _ => 0,
-            };
-            halos[*input] = halos[*input].max(needed);
-        }
-    }
-    halos
-}
-
-/// Gives every image a buffer, and every buffer to the next image once its last reader has run.
-fn plan(graph: &Graph, kernels: Kernels, drafts: Vec<Draft>) -> Program {
-    let halos = halos(graph, &drafts);
-    let mut last_reader = vec![0; graph.nodes.len()];
-    for (step, draft) in drafts.iter().enumerate() {
-        draft
-            .inputs
-            .iter()
-            .chain(&draft.skip)
-            .for_each(|id| last_reader[*id] = step);
-    }
-    let mut values: Vec<Option<Value>> = vec![None; graph.nodes.len()];
-    let mut slots: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut steps = Vec::new();
-    for (number, draft) in drafts.into_iter().enumerate() {
-        let output = draft.output.map(|id| {
-            let shape = graph.nodes[id].shape;
-            let (channels, height, width) = (shape.channels, shape.height, shape.width);
-            let layout = Layout {
-                channels,
-                height,
-                width,
-                halo: halos[id],
-            };
-            let slot = take_slot(&mut slots, &mut free, layout.len());
-            let value = Value { id, slot, layout };
-            values[id] = Some(value);
-            value
-        });
-        let value = |id: &NodeId| values[*id].expect("a node comes after its inputs");
-        let read: Vec<NodeId> = draft.inputs.iter().chain(&draft.skip).copied().collect();
-        steps.push(Step {
-            name: draft.name,
-            kind: draft.kind,
-            inputs: draft.inputs.iter().map(value).collect(),
-            skip: draft.skip.as_ref().map(value),
-            output,
-            multiplications: draft.multiplications,
-        });
-        let mut done: Vec<NodeId> = read
-            .into_iter()
-            .filter(|id| last_reader[*id] == number)
-            .collect();
-        done.sort_unstable();
-        done.dedup();
-        free.extend(done.iter().map(|id| value(id).slot));
-    }
-    Program::new(kernels, steps, slots)
-}
-
-/// The free buffer that fits best, or the largest one grown, or a new one.
-fn take_slot(slots: &mut Vec<usize>, free: &mut Vec<usize>, length: usize) -> usize {
-    let fits = |slot: &usize| slots[*slot] >= length;
-    let best = free
-        .iter()
-        .copied()
-        .filter(fits)
-        .min_by_key(|slot| slots[*slot]);
-    let Some(slot) = best.or_else(|| free.iter().copied().max_by_key(|slot| slots[*slot])) else {
-        slots.push(length);
-        return slots.len() - 1;
-    };
-    free.retain(|other| *other != slot);
-    slots[slot] = slots[slot].max(length);
-    slot
 }

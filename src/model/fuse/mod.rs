@@ -3,17 +3,27 @@
 //! `read` turns runs of known nodes into a small graph of images, `graph` folds it, `lower` finds the blocks, packs
 //! weights and plans buffers, `program` runs the result. What is not known stays tract's.
 
+mod bytes;
+mod calibrate;
 mod declutter;
 mod graph;
+mod keep;
 mod lower;
+mod plan;
 mod program;
+mod quantise;
 mod read;
+mod simple;
 #[cfg(test)]
 mod tests;
 
 use crate::kernels::Kernels;
+pub(in crate::model) use calibrate::{Observed, Observer, Precision, Span};
 pub(in crate::model) use declutter::declutter;
-pub(in crate::model) use program::{Arena, Keep, KeepPlan, Program};
+use graph::Graph;
+pub(in crate::model) use keep::{Keep, KeepPlan};
+use lower::Lowered;
+pub(in crate::model) use program::{Arena, Program};
 use std::fmt;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -24,6 +34,8 @@ use tract_onnx::tract_core::internal::*;
 pub struct FuseReport {
     /// The kernels' instruction set, as `LIPSYNCD_SIMD` spells it.
     pub simd: &'static str,
+    /// The instruction set of the kernels of bytes, if the network is quantised.
+    pub int8: Option<&'static str>,
     /// tract nodes (constants not counted) that fused operators replace.
     pub replaced: usize,
     /// Names of the nodes that stay tract's.
@@ -43,9 +55,16 @@ pub struct FuseReport {
 ///
 /// # Errors
 /// If `LIPSYNCD_SIMD` names no instruction set of this processor, or the graph contradicts itself.
-pub(in crate::model) fn fuse(model: TypedModel) -> TractResult<(TypedModel, FuseReport)> {
+pub(in crate::model) fn fuse(
+    model: TypedModel,
+    precision: &Precision,
+) -> TractResult<(TypedModel, FuseReport)> {
     let wanted = std::env::var("LIPSYNCD_SIMD").unwrap_or_default();
     if wanted == "off" {
+        ensure!(
+            !matches!(precision, Precision::Observed(_)),
+            "LIPSYNCD_SIMD=off leaves nothing to observe; calibrate without it"
+        );
         let left = left(&model);
         return Ok((
             model,
@@ -59,21 +78,36 @@ pub(in crate::model) fn fuse(model: TypedModel) -> TractResult<(TypedModel, Fuse
     fuse_with(
         model,
         Kernels::choose(Some(&wanted[..]).filter(|name| !name.is_empty()))?,
+        precision,
     )
 }
 
-fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel, FuseReport)> {
+fn fuse_with(
+    mut model: TypedModel,
+    kernels: Kernels,
+    precision: &Precision,
+) -> TractResult<(TypedModel, FuseReport)> {
     let mut report = FuseReport {
         simd: kernels.name,
+        int8: matches!(precision, Precision::Bytes(_)).then_some(kernels.bytes.name),
         ..FuseReport::default()
     };
     // Each replacement renames what the segments after it read, so they are looked for anew.
-    let mut refused = 0;
+    let (mut refused, mut calibrated) = (0, 0);
     while let Some(segment) = read::segments(&model)?.into_iter().nth(refused) {
-        let Some(program) = lower::lower(&segment.graph.fold(), kernels) else {
+        let graph = segment.graph.fold();
+        let how = match precision {
+            Precision::Floats => Lowered::Floats,
+            Precision::Observed(observer) => Lowered::Observed(observer.clone()),
+            Precision::Bytes(observed) => {
+                Lowered::Bytes(calibration_of(&graph, observed, calibrated)?)
+            }
+        };
+        let Some(program) = lower::lower(&graph, kernels, &how) else {
             refused += 1;
             continue;
         };
+        calibrated += graph.nodes.len();
         report.replaced += segment.replaced;
         report.steps.extend(
             program
@@ -108,9 +142,41 @@ fn fuse_with(mut model: TypedModel, kernels: Kernels) -> TractResult<(TypedModel
         }
         patch.apply(&mut model)?;
     }
+    if let Precision::Bytes(observed) = precision {
+        ensure!(
+            calibrated == observed.len(),
+            "the calibration has {} `operators`, and the network {calibrated}: quantise it again",
+            observed.len()
+        );
+    }
     model = model.into_compact()?;
     report.left = left(&model);
     Ok((model, report))
+}
+
+/// What was observed of the graph's nodes: those of `observed` from `first` on.
+fn calibration_of<'a>(
+    graph: &Graph,
+    observed: &'a [Observed],
+    first: usize,
+) -> TractResult<&'a [Observed]> {
+    let count = observed.len();
+    let own = observed.get(first..first + graph.nodes.len());
+    let own = own.with_context(|| {
+        format!("the calibration has {count} `operators`, and the network more: quantise it again")
+    })?;
+    for (number, (node, observed)) in graph.nodes.iter().zip(own).enumerate() {
+        let (channels, spans) = (node.shape.channels, observed.channels.len());
+        ensure!(
+            node.name == observed.name && (spans == 1 || spans == channels),
+            "`operators[{}]` of the calibration is `{}` of {spans} channels, and the network has `{}` of {channels}: \
+             quantise it again",
+            first + number,
+            observed.name,
+            node.name
+        );
+    }
+    Ok(own)
 }
 
 /// The nodes that tract computes.

@@ -1,8 +1,12 @@
 //! A segment as a list of steps over buffers that are planned once: what runs instead of tract's nodes.
 
+use super::bytes::ByteKind;
+use super::calibrate::Observer;
+use super::keep::Keep;
+use super::simple::{concat, masked, reshape, sum};
 use crate::kernels::{
-    Activation, BLOCK, Block, Convolution, Floats, Image, Kernels, Layout, Run, Scratch,
-    ScratchSizes, Upsample, Winograd, clear_halo, export_row, import_rows,
+    Activation, Block, ByteScratch, Convolution, Floats, Image, Kernels, Layout, Quantum, Run,
+    Scratch, Upsample, Winograd, clear_halo, export_row, import_rows,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +21,19 @@ pub(super) struct Value {
     pub id: usize,
     pub slot: usize,
     pub layout: Layout,
+    /// What its bytes mean, if it is made of bytes.
+    pub quantum: Option<Quantum>,
+}
+
+impl Value {
+    /// Floats that it takes in a buffer.
+    pub fn floats(&self) -> usize {
+        match self.quantum {
+            None => self.layout.len(),
+            // Whole cache lines, so that what lies behind it begins with one.
+            Some(_) => self.layout.len().div_ceil(64) * 16,
+        }
+    }
 }
 
 /// What a step computes.
@@ -42,6 +59,8 @@ pub(super) enum Kind {
         output: usize,
         logistic: bool,
     },
+    /// Makes bytes, or makes floats of them.
+    Bytes(ByteKind),
 }
 
 #[derive(Debug)]
@@ -58,22 +77,32 @@ pub(super) struct Step {
 /// A fused segment: packed weights, steps and the plan of its buffers. Shared by all states.
 #[derive(Debug)]
 pub(in crate::model) struct Program {
-    kernels: Kernels,
-    steps: Vec<Step>,
+    pub(super) kernels: Kernels,
+    pub(super) steps: Vec<Step>,
     /// Floats of each buffer.
     slots: Vec<usize>,
-    scratch: Vec<ScratchSizes>,
     /// Floats of one blended row, for upsamplings outside blocks.
     blended: usize,
+    /// Is shown every image, for calibration.
+    observer: Option<Observer>,
+}
+
+/// Working memory of one thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Workspace {
+    pub floats: Scratch,
+    pub bytes: ByteScratch,
+    /// One row of floats that become bytes.
+    pub row: Floats,
 }
 
 /// The buffers of one running state: made once, overwritten by every run.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Arena {
-    slots: Vec<Floats>,
+    pub(super) slots: Vec<Floats>,
     /// One for each thread that it ever had.
-    scratch: Vec<Scratch>,
-    threads: usize,
+    pub(super) scratch: Vec<Workspace>,
+    pub(super) threads: usize,
     blended: Floats,
 }
 
@@ -91,22 +120,21 @@ impl Arena {
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
-        let floats: usize = self.slots.iter().map(|slot| slot.len()).sum();
+        let rows = self.scratch.iter().map(|workspace| workspace.row.len());
+        let floats: usize = self.slots.iter().map(|slot| slot.len()).chain(rows).sum();
+        let scratch = |workspace: &Workspace| workspace.floats.bytes() + workspace.bytes.bytes();
         (floats + self.blended.len()) * size_of::<f32>()
-            + self.scratch.iter().map(Scratch::bytes).sum::<usize>()
+            + self.scratch.iter().map(scratch).sum::<usize>()
     }
 }
 
 impl Program {
-    pub(super) fn new(kernels: Kernels, steps: Vec<Step>, slots: Vec<usize>) -> Program {
-        let scratch = steps
-            .iter()
-            .filter_map(|step| match &step.kind {
-                Kind::Block(block) => Some(block.scratch()),
-                Kind::Winograd(winograd, _) => Some(winograd.scratch()),
-                _ => None,
-            })
-            .collect();
+    pub(super) fn new(
+        kernels: Kernels,
+        steps: Vec<Step>,
+        slots: Vec<usize>,
+        observer: Option<Observer>,
+    ) -> Program {
         let blended = steps
             .iter()
             .filter(|step| matches!(step.kind, Kind::Upsample(_)))
@@ -117,8 +145,8 @@ impl Program {
             kernels,
             steps,
             slots,
-            scratch,
             blended,
+            observer,
         }
     }
 
@@ -129,8 +157,15 @@ impl Program {
             .iter()
             .map(|length| Floats::zeros(*length))
             .collect();
-        let mut scratch = Scratch::default();
-        self.scratch.iter().for_each(|sizes| scratch.grow(sizes));
+        let mut scratch = Workspace::default();
+        for step in &self.steps {
+            match &step.kind {
+                Kind::Block(block) => scratch.floats.grow(&block.scratch()),
+                Kind::Winograd(winograd, _) => scratch.floats.grow(&winograd.scratch()),
+                Kind::Bytes(kind) => kind.grow(step, &mut scratch),
+                _ => {}
+            }
+        }
         Arena {
             slots,
             scratch: vec![scratch],
@@ -152,6 +187,7 @@ impl Program {
             Kind::Block(block) => block.bytes(),
             Kind::Dense(convolution, _) => convolution.bytes(),
             Kind::Winograd(winograd, _) => winograd.bytes(),
+            Kind::Bytes(kind) => kind.bytes(),
             _ => 0,
         };
         self.steps.iter().map(bytes).sum()
@@ -162,7 +198,7 @@ impl Program {
         self.steps
             .iter()
             .filter_map(|step| step.output)
-            .map(|value| value.layout.len() * size_of::<f32>())
+            .map(|value| value.floats() * size_of::<f32>())
             .sum()
     }
 
@@ -195,8 +231,16 @@ impl Program {
             if !keep.spares(number) {
                 match step.output {
                     Some(output) => {
-                        self.step(step, output, arena, inputs, &keep);
+                        match &step.kind {
+                            Kind::Bytes(kind) => {
+                                self.byte_step(kind, step, output, arena, inputs, &keep);
+                            }
+                            _ => self.step(step, output, arena, inputs, &keep),
+                        }
                         keep.store(output, &arena.slots[output.slot]);
+                        if let Some(observer) = &self.observer {
+                            observer.see(output.id, keep.image(output, &arena.slots));
+                        }
                     }
                     None => self.export(step, arena, outputs, &keep),
                 }
@@ -224,17 +268,11 @@ impl Program {
         let scratch = &mut scratch[..*threads];
         let layout = output.layout;
         let data = &mut buffer[..layout.len()];
-        clear_halo(layout, data);
+        clear_halo(layout, 0.0, data);
         let row_len = layout.row_len();
         let body = &mut data[layout.halo * row_len..][..layout.height * row_len];
-        let empty = Layout {
-            channels: 0,
-            height: 0,
-            width: 0,
-            halo: 0,
-        };
         let mut images = [Image {
-            layout: empty,
+            layout: Layout::EMPTY,
             data: &[],
         }; MAX_INPUTS];
         for (image, input) in images.iter_mut().zip(&step.inputs) {
@@ -257,7 +295,7 @@ impl Program {
                 });
             }
             Kind::Block(block) => in_bands(layout, body, scratch, |rows, out, scratch| {
-                block.run(&run(rows), scratch, out);
+                block.run(&run(rows), &mut scratch.floats, out);
             }),
             Kind::Dense(convolution, activation) => {
                 in_bands(layout, body, scratch, |rows, out, _| {
@@ -266,7 +304,7 @@ impl Program {
             }
             Kind::Winograd(winograd, activation) => {
                 in_bands(layout, body, scratch, |rows, out, scratch| {
-                    winograd.rows(&run(rows), *activation, scratch, out);
+                    winograd.rows(&run(rows), *activation, &mut scratch.floats, out);
                 })
             }
             Kind::Upsample(upsample) => {
@@ -282,7 +320,7 @@ impl Program {
                 self.kernels.logistic(body);
             }
             Kind::Reshape => reshape(images[0], layout, body),
-            Kind::Export { .. } => {}
+            Kind::Export { .. } | Kind::Bytes(_) => {}
         }
         slots[output.slot] = buffer;
     }
@@ -298,83 +336,20 @@ impl Program {
             self.kernels.logistic(planes);
         }
     }
-
-    /// Plans what to keep of each frame: images that depend on input `frame_input` alone and that others read, at
-    /// most `bytes` of them. Those nearest to the input are the largest and save the least, so they are given up
-    /// first and computed again. `None` if nothing is won within `bytes`.
-    pub fn keep_plan(&self, frame_input: usize, bytes: u64) -> Option<KeepPlan> {
-        let mut of_frame = vec![false; self.values()];
-        for step in &self.steps {
-            let Some(output) = step.output else { continue };
-            of_frame[output.id] = match step.kind {
-                Kind::Import(number) => number == frame_input,
-                _ => step.reads().all(|value| of_frame[value.id]),
-            };
-        }
-        let mut wanted = vec![false; self.values()];
-        for step in &self.steps {
-            if step.output.is_none_or(|output| !of_frame[output.id]) {
-                step.reads()
-                    .filter(|value| of_frame[value.id])
-                    .for_each(|value| wanted[value.id] = true);
-            }
-        }
-        let kept: Vec<Value> = self
-            .steps
-            .iter()
-            .filter_map(|step| step.output)
-            .filter(|value| wanted[value.id])
-            .collect();
-        let size = |values: &[Value]| values.iter().map(|value| value.layout.len()).sum::<usize>();
-        let given_up = (0..kept.len())
-            .find(|first| (size(&kept[*first..]) * size_of::<f32>()) as u64 <= bytes)?;
-        let mut plan = KeepPlan {
-            at: vec![None; self.values()],
-            spared: Vec::new(),
-            floats: 0,
-            saved: 0,
-        };
-        for value in &kept[given_up..] {
-            plan.at[value.id] = Some(plan.floats);
-            plan.floats += value.layout.len();
-        }
-        let mut needed = vec![false; self.values()];
-        for step in self.steps.iter().rev() {
-            let runs = step.output.is_none_or(|output| needed[output.id]);
-            plan.spared.push(!runs);
-            if runs {
-                let made = step.reads().filter(|value| plan.at[value.id].is_none());
-                made.for_each(|value| needed[value.id] = true);
-            } else {
-                plan.saved += step.multiplications;
-            }
-        }
-        plan.spared.reverse();
-        (plan.saved > 0).then_some(plan)
-    }
-
-    fn values(&self) -> usize {
-        self.steps
-            .iter()
-            .filter_map(|step| step.output)
-            .map(|value| value.id + 1)
-            .max()
-            .unwrap_or(0)
-    }
 }
 
 impl Step {
-    fn reads(&self) -> impl Iterator<Item = &Value> {
+    pub(super) fn reads(&self) -> impl Iterator<Item = &Value> {
         self.inputs.iter().chain(&self.skip)
     }
 }
 
-/// Calls `work(rows, their floats, scratch)` for the whole image, or for a band of it per scratch, all at once.
-fn in_bands(
+/// Calls `work(rows, their numbers, workspace)` for the whole image, or for a band of it per workspace, all at once.
+pub(super) fn in_bands<T: Send>(
     layout: Layout,
-    body: &mut [f32],
-    scratch: &mut [Scratch],
-    work: impl Fn(Range<usize>, &mut [f32], &mut Scratch) + Sync,
+    body: &mut [T],
+    scratch: &mut [Workspace],
+    work: impl Fn(Range<usize>, &mut [T], &mut Workspace) + Sync,
 ) {
     let bands = scratch.len().min(layout.height / BAND_ROWS);
     if bands < 2 {
@@ -396,74 +371,6 @@ fn in_bands(
     });
 }
 
-/// What is kept of a frame between runs: made by [`Program::keep_plan`].
-#[derive(Clone, Debug)]
-pub(in crate::model) struct KeepPlan {
-    /// Where each image lies, by its id.
-    at: Vec<Option<usize>>,
-    /// Steps that a kept frame spares.
-    spared: Vec<bool>,
-    floats: usize,
-    /// Multiplications that a kept frame spares.
-    pub saved: usize,
-}
-
-impl KeepPlan {
-    /// Bytes kept of one frame.
-    pub fn bytes(&self) -> usize {
-        self.floats * size_of::<f32>()
-    }
-
-    /// Room for one frame.
-    pub fn room(&self) -> Floats {
-        Floats::zeros(self.floats)
-    }
-}
-
-/// What a run does with what is kept of its frame.
-pub(in crate::model) enum Keep<'a> {
-    /// Nothing is kept.
-    No,
-    /// The frame is new: fill the room.
-    Fill(&'a KeepPlan, &'a mut Floats),
-    /// The frame was seen before: take what is kept, spare what made it.
-    Use(&'a KeepPlan, &'a Floats),
-}
-
-impl Keep<'_> {
-    fn spares(&self, step: usize) -> bool {
-        matches!(self, Keep::Use(plan, _) if plan.spared[step])
-    }
-
-    fn store(&mut self, value: Value, made: &[f32]) {
-        let Keep::Fill(plan, room) = self else { return };
-        if let Some(at) = plan.at[value.id] {
-            let length = value.layout.len();
-            room[at..at + length].copy_from_slice(&made[..length]);
-        }
-    }
-
-    fn image<'b>(&'b self, value: Value, slots: &'b [Floats]) -> Image<'b> {
-        let layout = value.layout;
-        match self {
-            Keep::Use(KeepPlan { at, .. }, room) => match at[value.id] {
-                Some(at) => Image {
-                    layout,
-                    data: &room[at..at + layout.len()],
-                },
-                None => Image {
-                    layout,
-                    data: &slots[value.slot],
-                },
-            },
-            _ => Image {
-                layout,
-                data: &slots[value.slot],
-            },
-        }
-    }
-}
-
 impl Kind {
     fn name(&self) -> &'static str {
         match self {
@@ -478,96 +385,7 @@ impl Kind {
             Kind::Logistic => "logistic",
             Kind::Reshape => "reshape",
             Kind::Export { .. } => "export",
+            Kind::Bytes(kind) => kind.name(),
         }
     }
-}
-
-/// Row after row, block after block, pixel after pixel: `write(y, block, output pixels)`.
-fn each_block(layout: Layout, body: &mut [f32], mut write: impl FnMut(usize, usize, &mut [f32])) {
-    for (y, row) in body.chunks_exact_mut(layout.row_len()).enumerate() {
-        for (block, out) in row.chunks_exact_mut(layout.block_len()).enumerate() {
-            write(
-                y,
-                block,
-                &mut out[layout.halo * BLOCK..][..layout.width * BLOCK],
-            );
-        }
-    }
-}
-
-/// `block` of row `y`, from its first pixel on.
-fn pixels<'a>(image: Image<'a>, y: usize, block: usize) -> &'a [f32] {
-    &image.at(y as isize, 0)[block * image.layout.block_len()..][..image.layout.width * BLOCK]
-}
-
-fn sum(images: &[Image], bias: &[f32], relu: bool, layout: Layout, body: &mut [f32]) {
-    each_block(layout, body, |y, block, out| {
-        out.copy_from_slice(pixels(images[0], y, block));
-        for image in &images[1..] {
-            out.iter_mut()
-                .zip(pixels(*image, y, block))
-                .for_each(|(out, value)| *out += value);
-        }
-        let bias = bias.get(block * BLOCK..).unwrap_or_default();
-        for pixel in out.chunks_exact_mut(BLOCK) {
-            pixel
-                .iter_mut()
-                .zip(bias)
-                .for_each(|(out, bias)| *out += bias);
-            if relu {
-                pixel.iter_mut().for_each(|out| *out = out.max(0.0));
-            }
-        }
-    });
-}
-
-fn masked(image: Image, mask: &[f32], layout: Layout, body: &mut [f32]) {
-    each_block(layout, body, |y, block, out| {
-        let pixels = pixels(image, y, block).chunks_exact(BLOCK);
-        let factors = &mask[y * layout.width..];
-        for ((out, pixel), factor) in out.chunks_exact_mut(BLOCK).zip(pixels).zip(factors) {
-            out.iter_mut()
-                .zip(pixel)
-                .for_each(|(out, value)| *out = value * factor);
-        }
-    });
-}
-
-fn concat(images: &[Image], layout: Layout, body: &mut [f32]) {
-    each_block(layout, body, |y, block, out| {
-        out.fill(0.0);
-        let mut first = 0;
-        for image in images {
-            for channel in
-                first.max(block * BLOCK)..(first + image.layout.channels).min((block + 1) * BLOCK)
-            {
-                let from =
-                    &pixels(*image, y, (channel - first) / BLOCK)[(channel - first) % BLOCK..];
-                let to = out[channel % BLOCK..].iter_mut().step_by(BLOCK);
-                to.zip(from.iter().step_by(BLOCK))
-                    .for_each(|(to, from)| *to = *from);
-            }
-            first += image.layout.channels;
-        }
-    });
-}
-
-/// Value by value: only small images are reshaped.
-fn reshape(image: Image, layout: Layout, body: &mut [f32]) {
-    let from = image.layout;
-    let (plane, row) = (from.height * from.width, from.width);
-    each_block(layout, body, |y, block, out| {
-        for (x, pixel) in out.chunks_exact_mut(BLOCK).enumerate() {
-            for (lane, out) in pixel.iter_mut().enumerate() {
-                let channel = block * BLOCK + lane;
-                let at = (channel * layout.height + y) * layout.width + x;
-                *out = if channel < layout.channels {
-                    let (channel, y, x) = (at / plane, at % plane / row, at % row);
-                    pixels(image, y, channel / BLOCK)[x * BLOCK + channel % BLOCK]
-                } else {
-                    0.0
-                };
-            }
-        }
-    });
 }

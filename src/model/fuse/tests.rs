@@ -1,7 +1,7 @@
 //! Fused networks against tract's own operators, on small networks that hold every block.
 
 use super::*;
-use crate::model::{LoadLimits, Network};
+use crate::model::{Calibration, Calibrator, LoadLimits, Network, NetworkState};
 
 const KNOWN: &[u8] = include_bytes!("../../../tests/data/networks/small_unet.onnx");
 const WITH_ELU: &[u8] = include_bytes!("../../../tests/data/networks/small_unet_with_elu.onnx");
@@ -67,7 +67,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
 fn a_known_network_becomes_one_program_with_the_same_output() {
     let expected = run(decluttered(KNOWN));
     for kernels in Kernels::available() {
-        let (model, report) = fuse_with(decluttered(KNOWN), kernels).expect("fused");
+        let (model, report) =
+            fuse_with(decluttered(KNOWN), kernels, &Precision::Floats).expect("fused");
         assert!(report.left.is_empty(), "{:?}", report.left);
         assert!(report.arena_bytes < report.activation_bytes);
         assert!(whole(&model).is_some());
@@ -80,7 +81,8 @@ fn a_known_network_becomes_one_program_with_the_same_output() {
 fn what_is_not_known_stays_tracts() {
     let expected = run(decluttered(WITH_ELU));
     for kernels in Kernels::available() {
-        let (model, report) = fuse_with(decluttered(WITH_ELU), kernels).expect("fused");
+        let (model, report) =
+            fuse_with(decluttered(WITH_ELU), kernels, &Precision::Floats).expect("fused");
         let elus = report
             .left
             .iter()
@@ -170,9 +172,108 @@ fn the_default_face_is_one_program_with_the_same_output() {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default_model/unet.onnx");
     let onnx = std::fs::read(file).expect("the default face's network");
     let expected = run(decluttered(&onnx));
-    let (model, report) =
-        fuse_with(decluttered(&onnx), Kernels::choose(None).expect("kernels")).expect("fused");
+    let (model, report) = fuse_with(
+        decluttered(&onnx),
+        Kernels::choose(None).expect("kernels"),
+        &Precision::Floats,
+    )
+    .expect("fused");
     assert!(report.left.is_empty(), "{:?}", report.left);
     let error = worst(&run(model), &expected);
     assert!(error < 1e-5, "{error}");
+}
+
+/// The small network in bytes, calibrated with the inputs that the tests use.
+fn quantised(onnx: &[u8]) -> Network {
+    let limits = LoadLimits::default();
+    let calibrator = Calibrator::new("small_unet", onnx, &[], &limits).expect("a network");
+    let mut state = calibrator.network().new_state().expect("a state");
+    fill(&mut state, 4.7);
+    state.execute().expect("a run");
+    let calibration = calibrator.calibration();
+    let json = calibration.to_json();
+    let read = Calibration::parse(json.as_bytes(), "c.json".as_ref()).expect("what was written");
+    Network::quantised("small_unet", onnx, &[], &read, &limits).expect("a network in bytes")
+}
+
+fn fill(state: &mut NetworkState, seed: f32) {
+    for input in 0..2 {
+        let length = state.network().inputs()[input].values();
+        state
+            .input_mut(input)
+            .copy_from_slice(&values(length, seed + input as f32));
+    }
+}
+
+#[test]
+fn networks_in_bytes_are_near_those_in_floats() {
+    // With and without nodes of tract's own in between.
+    for onnx in [KNOWN, WITH_ELU] {
+        let limits = LoadLimits::default();
+        let floats = Network::from_onnx("small_unet", onnx, &[], &limits).expect("a network");
+        let bytes = quantised(onnx);
+        assert!(bytes.report().int8.is_some());
+        assert!(bytes.report().arena_bytes < floats.report().arena_bytes);
+        let in_bytes = |(_, kind, _): &&(String, &str, usize)| kind.ends_with("int8");
+        assert!(bytes.report().steps.iter().filter(in_bytes).count() > 5);
+        let (mut exact, mut found) = (
+            floats.new_state().expect("a state"),
+            bytes.new_state().expect("a state"),
+        );
+        for state in [&mut exact, &mut found] {
+            fill(state, 4.7);
+            state.execute().expect("a run");
+        }
+        let error = worst(exact.output(0), found.output(0));
+        assert!(error > 0.0 && error < 0.05, "{error}");
+    }
+}
+
+#[test]
+fn threads_and_kept_frames_change_nothing_in_bytes() {
+    let network = quantised(KNOWN);
+    let image = network.input_index("input").expect("there");
+    let mut state = network.new_state().expect("a state");
+    fill(&mut state, 4.7);
+    state.execute().expect("a run");
+    let expected = state.output(0).to_vec();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+    state.set_threads(3);
+    pool.expect("threads")
+        .install(|| state.execute())
+        .expect("a run");
+    assert_eq!(state.output(0), expected);
+    state.set_threads(1);
+    for bytes in [1 << 20, 20_000, 5_000] {
+        let kept = network.keep_frames(image, 1, bytes);
+        assert!(kept.spared_multiplications() > 0);
+        for run in 0..2 {
+            state
+                .execute_frame(&kept, 0)
+                .expect("a run that keeps, or uses what was kept");
+            assert_eq!(state.output(0), expected, "run {run} with {bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_calibration_of_another_graph_is_refused() {
+    let observed = |names: &[&str]| {
+        let operator = |name: &&str| Observed {
+            name: (*name).to_owned(),
+            channels: vec![Span {
+                least: 0.0,
+                most: 1.0,
+            }],
+        };
+        Precision::Bytes(Arc::new(names.iter().map(operator).collect()))
+    };
+    for (names, words) in [
+        (&[][..], "has 0 `operators`"),
+        (&["x"; 200], "`operators[0]` of the calibration is `x`"),
+    ] {
+        let kernels = Kernels::choose(None).expect("kernels");
+        let error = fuse_with(decluttered(KNOWN), kernels, &observed(names)).expect_err("refused");
+        assert!(format!("{error:#}").contains(words), "{error:#}");
+    }
 }

@@ -58,6 +58,7 @@ struct RawUnet {
     audio_input: String,
     output: String,
     audio_shape: Vec<usize>,
+    calibration: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -286,6 +287,10 @@ impl Check<'_> {
             audio_input: self.text("unet.audio_input", raw.audio_input, 200)?,
             output: self.text("unet.output", raw.output, 200)?,
             audio_shape: raw.audio_shape,
+            calibration: raw
+                .calibration
+                .map(|name| self.file("unet.calibration", name, files))
+                .transpose()?,
         })
     }
 

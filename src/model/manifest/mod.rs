@@ -71,6 +71,18 @@ pub struct UnetSpec {
     pub output: String,
     /// Shape of the audio input; its first side is 1.
     pub audio_shape: Vec<usize>,
+    /// File of a [`super::Calibration`]: the network is computed in bytes.
+    pub calibration: Option<String>,
+}
+
+impl UnetSpec {
+    /// Names and shapes of the inputs, for faces of `side` × `side` pixels.
+    pub(super) fn shapes(&self, side: usize) -> [(&str, Vec<usize>); 2] {
+        [
+            (&self.image_input, vec![1, 6, side, side]),
+            (&self.audio_input, self.audio_shape.clone()),
+        ]
+    }
 }
 
 /// The way from sound to the U-Net's audio input.

@@ -1,0 +1,25 @@
+//! The same blocks in bytes: activations of eight bits with one scale for each image (for each channel inside a block),
+//! weights of seven bits with one scale for each output channel, sums of 32 bits.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod block;
+mod convolution;
+mod dense;
+mod isa;
+mod maker;
+mod rows;
+mod simd;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use block::{ByteBlock, BytePart, ByteScratch};
+pub use convolution::{
+    ByteConvolution, ByteDepthwise, ByteRows, ByteRun, ByteStrip, MAX_WEIGHT, Quantum, Target,
+    Weights,
+};
+pub use dense::{ByteOut, ByteRow, ByteSkip, Middle, byte_dense_twin};
+pub use isa::ByteKernels;
+pub use rows::{ByteDepthwiseRow, ByteStretchRow, byte_depthwise_twin};
