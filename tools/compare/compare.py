@@ -3,8 +3,8 @@
     python3 -m venv venv && venv/bin/pip install numpy onnxruntime openvino MNN
     venv/bin/python tools/compare/compare.py [--plot FILE.svg] NETWORK.onnx ["default face=models/default_model/unet.onnx" ...]
 
-One thread, f32; and lipsyncd in int8. The programs take turns, round after round, so that whatever else the machine does hits all alike;
-reported is the median over the rounds of each program's shortest pass in a round, and its ratio to onnxruntime's.
+One thread, f32; and lipsyncd in int8. The programs take turns, round after round, so that whatever else the machine does
+hits all alike; reported is the median over the rounds of each program's shortest pass in a round, and its ratio to onnxruntime's.
 "kept" is lipsyncd with the encoder half of the frame kept from an earlier pass (see docs/KERNELS.md): never compare it
 with a pass over a frame that was not seen before.
 

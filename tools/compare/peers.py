@@ -1,6 +1,7 @@
 """The programs that compare.py times, one class each: made for a network and its inputs, called for a round of passes.
 
-Each computes in f32 (but for those named int8) on one thread, and returns milliseconds of its shortest pass, or None where it has no such figure.
+Each computes on one thread, in f32 where its name does not say int8, and returns milliseconds of its shortest pass, or None
+where it has no such figure.
 """
 
 import importlib.util

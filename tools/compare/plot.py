@@ -5,6 +5,8 @@ from html import escape
 COLOURS = {
     "lipsyncd": "#0b7a5c",
     "lipsyncd kept": "#7cc4ae",
+    "lipsyncd int8": "#1f5fa8",
+    "lipsyncd int8 kept": "#8fb5e0",
     "onnxruntime": "#6b7280",
     "OpenVINO": "#9aa3b2",
     "MNN": "#c3c9d4",
@@ -12,7 +14,7 @@ COLOURS = {
 }
 # Ratios past this are cut off, and told by their number.
 LIMIT = 2.0
-LEFT, UNIT, BAR, GAP, TOP = 150, 260, 14, 14, 40
+LEFT, UNIT, BAR, GAP, TOP = 150, 280, 14, 14, 40
 
 
 def bars(results):
@@ -40,7 +42,7 @@ def bars(results):
                 f'<rect x="{at}" y="10" width="10" height="10" fill="{colour}"/>'
                 f'<text x="{at + 14}" y="19" class="n">{escape(program)}</text>'
             )
-            at += 30 + 7 * len(program)
+            at += 24 + 6 * len(program)
     line = LEFT + UNIT
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {y + 16}" width="{width:.0f}" role="img">',
