@@ -18,6 +18,8 @@ import onnxruntime
 
 # Outputs may differ by this from onnxruntime's: more, and the peer computes something else.
 TOLERANCE = 5e-3
+# Removed at the end of the program.
+SCRATCH = tempfile.TemporaryDirectory()
 
 
 def shortest(run, passes):
@@ -127,7 +129,7 @@ class Lipsyncd:
 
 def calibrate(program, file):
     """A calibration of the network with noise: times do not depend on what the images hold."""
-    calibration = tempfile.NamedTemporaryFile(suffix=".json", delete=False).name
+    calibration = f"{SCRATCH.name}/{Path(file).stem}.json"
     command = [program, "quantize", "--unet", file, "--output", calibration]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return calibration
