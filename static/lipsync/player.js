@@ -25,12 +25,11 @@ const LIVE_FLOOR_MS = 60;
 const LIVE_CEILING_MS = 2500;
 
 /**
- * When the output's latency is asked for again: soon after a sound has begun, when it has settled, then seldom, in ms. Not at
- * every refresh: Firefox on Linux takes a lock for the answer that its sound thread may hold while it waits for the page,
- * and then the page stands still for good (once in some thousand questions).
+ * Firefox is not asked for the output's latency: it holds the lock of its sound graph while it asks the sound thread, which
+ * may be waiting for the graph, and then the page stands still for good. This is about what it has, in s.
  */
-const LATENCY_SETTLES_MS = 500;
-const LATENCY_HOLDS_MS = 10_000;
+const IS_FIREFOX = /firefox/i.test(globalThis.navigator?.userAgent);
+const FIREFOX_LATENCY = 0.03;
 
 /** Events: `change` (detail {state}), `level` (detail {level}), `tick`. */
 export class Player extends EventTarget {
@@ -119,7 +118,7 @@ export class Player extends EventTarget {
     this.source = context.createBufferSource();
     this.source.buffer = sound;
     this.source.connect(this.output);
-    this.restartClock();
+    this.clock.reset();
     this.startAt = context.currentTime + START_LEAD;
     this.source.start(this.startAt);
     this.setState("speaking");
@@ -178,7 +177,7 @@ export class Player extends EventTarget {
     const lookAheadMs = Math.max(0, ...[...this.faces].map((face) => face.metadata?.look_ahead_ms ?? 0));
     this.live = new AdaptiveDelay({ floorMs: lookAheadMs + LIVE_FLOOR_MS, ceilingMs: LIVE_CEILING_MS });
     this.begin(audio);
-    this.restartClock();
+    this.clock.reset();
     this.setState("speaking");
   }
 
@@ -193,18 +192,10 @@ export class Player extends EventTarget {
     return this.live?.delayMs;
   }
 
-  restartClock() {
-    this.clock.reset();
-    this.latency = undefined;
-  }
-
-  /** From the context's clock to the ear, in seconds, where the browser tells it. */
-  outputLatency() {
-    const at = performance.now();
-    if (this.latency && at < this.latency.until) return this.latency.seconds;
-    const until = at + (this.latency ? LATENCY_HOLDS_MS : LATENCY_SETTLES_MS);
-    this.latency = { seconds: this.context.outputLatency || this.context.baseLatency || 0, until };
-    return this.latency.seconds;
+  /** From the context's clock to the ear, in seconds, as far as the browser tells it. */
+  get outputLatency() {
+    if (IS_FIREFOX) return FIREFOX_LATENCY;
+    return this.context.outputLatency || this.context.baseLatency || 0;
   }
 
   /** The time that is being heard, in seconds of the audio context. */
@@ -212,7 +203,7 @@ export class Player extends EventTarget {
     const { context } = this;
     const running = context.state === "running";
     const time = running ? this.clock.read(context.currentTime, performance.now() / 1000) : context.currentTime;
-    return time - this.outputLatency();
+    return time - this.outputLatency;
   }
 
   /** The sample of the utterance that is being heard; negative before it starts; null when silent. */
@@ -264,7 +255,7 @@ export class Player extends EventTarget {
     for (const face of this.faces) hidden ? face.pause() : face.resume();
     if (!this.context || this.context.state === "closed") return;
     await (hidden ? this.context.suspend() : this.context.resume());
-    this.restartClock();
+    this.clock.reset();
   }
 
   /** Releases everything; the player cannot be used again. */

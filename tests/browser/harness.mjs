@@ -112,9 +112,6 @@ const CHROMIUM_ARGS = [
 ];
 const FIREFOX_PREFERENCES = {
   "media.navigator.permission.disabled": true, // the microphone is given without a question
-  // Sound without the process between, which hangs for ever now and then; a page may reach the sound only so.
-  "media.cubeb.sandbox": false,
-  "security.sandbox.content.level": 0,
   "app.update.enabled": false,
   "datareporting.policy.dataSubmissionEnabled": false,
   "toolkit.telemetry.enabled": false,
@@ -131,9 +128,8 @@ class SilentSound {
       "load-module module-native-protocol-unix auth-anonymous=1",
       "load-module module-null-sink sink_name=heard",
       "load-module module-null-sink sink_name=voice",
-      "load-module module-remap-source source_name=microphone master=voice.monitor",
       "set-default-sink heard",
-      "set-default-source microphone",
+      "set-default-source voice.monitor",
     ].join("\n"));
     const options = ["-n", "-F", script, "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"];
     const sound = new SilentSound(start("pulseaudio", options, { env, stdio: "ignore" }), env);
