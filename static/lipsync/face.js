@@ -13,6 +13,8 @@ import { FrameTimeline } from "./timeline.js";
 
 /** Frames decoded ahead of their time. Each holds a bitmap of the whole face (2 MB at 720 x 720). */
 const DECODE_AHEAD = 8;
+/** Frames in the decoder at the same time: more would only wait for each other. */
+const MOST_DECODING = 3;
 /** Idle frames decoded ahead. */
 const IDLE_AHEAD = 3;
 /** Most idle frames fetched ahead of need; the worker stops earlier at its budget of bytes. */
@@ -48,6 +50,8 @@ export class Face extends EventTarget {
     this.number = 0; // of the idle walk: what is shown
     this.hold = Infinity; // the idle walk waits here for speech
     this.opacity = 0;
+    this.decoding = 0;
+    this.decodeMs = 0; // usual time until a frame is decoded
     this.lastFreshAt = 0;
     this.still = false;
     const socket = new URL("ws", this.server);
@@ -193,14 +197,24 @@ export class Face extends EventTarget {
   pump(position, horizon = this.horizon) {
     if (!this.utterance) return;
     this.session?.pump(position, horizon);
-    for (const frame of this.timeline.upcoming(DECODE_AHEAD, (frame) => !frame.asked)) {
+    // Where decoding is slower than speech, frames that cannot be ready in time are passed over: then some are seen,
+    // instead of all of them decoded a little too late.
+    const soonest = position < 0 ? 0 : position + (this.decodeMs / 1000) * WIRE_RATE;
+    while (this.decoding < MOST_DECODING) {
+      const frame = this.timeline.nextToDecode(soonest, DECODE_AHEAD);
+      if (!frame) break;
       frame.asked = true;
       if (!frame.held) this.decodeFrame(frame);
     }
   }
 
   async decodeFrame(frame) {
+    this.decoding++;
+    const began = performance.now();
     const picture = await this.decoder.decode({ url: this.frameUrl(frame.avatarFrame), image: frame.image });
+    const took = performance.now() - began;
+    this.decodeMs += (took - this.decodeMs) / (took > this.decodeMs ? 3 : 12); // sooner too long than too short
+    this.decoding--;
     if (frame.gone || this.closed) return release(picture);
     if (picture.error) {
       this.meter.count("undecodable");

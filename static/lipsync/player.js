@@ -131,12 +131,13 @@ export class Player extends EventTarget {
 
   /** Waits until every face has a few frames ready; false when that takes too long. */
   async framesReady(turn) {
-    const needed = Math.min(START_FRAMES, Math.floor((this.utterance.end / WIRE_RATE) * 25));
+    const { end } = this.utterance;
+    const enough = ({ timeline, readyAtStart }) => readyAtStart >= Math.min(START_FRAMES, Math.floor(end / timeline.samplesPerFrame));
     const began = performance.now();
     while (performance.now() < began + START_WAIT_MS) {
       if (this.turn !== turn) return false;
       const waited = performance.now() - began;
-      if ([...this.faces].every((face) => face.readyAtStart >= needed && waited >= face.startDelayMs)) return true;
+      if ([...this.faces].every((face) => enough(face) && waited >= face.startDelayMs)) return true;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     return false;

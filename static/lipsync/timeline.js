@@ -37,9 +37,15 @@ export class FrameTimeline {
     return "kept";
   }
 
-  /** The frames that will be due next and that `wanted` picks, at most `count` looked at. */
-  upcoming(count, wanted) {
-    return this.waiting.slice(0, count).filter(wanted);
+  /**
+   * The first frame at or after the sample `soonest` that is not yet `asked` for, or the newest of all when even that is
+   * earlier; undefined while `most` waiting frames have been asked for.
+   */
+  nextToDecode(soonest, most) {
+    const open = this.waiting.filter((frame) => !frame.asked);
+    if (this.waiting.length - open.length >= most) return undefined;
+    const newest = this.waiting.at(-1);
+    return open.find((frame) => frame.sample >= soonest) ?? (newest?.asked ? undefined : newest);
   }
 
   /**

@@ -167,6 +167,20 @@ test("the timeline orders, drops what is overtaken, holds what is missing", () =
   assert.equal(timeline.drain().length, 5);
 });
 
+test("what cannot be decoded in time is passed over, and something is always decoded", () => {
+  const timeline = new FrameTimeline(960);
+  for (let index = 0; index < 6; index++) timeline.insert({ index, sample: index * 960 });
+  const next = (soonest, most = 8) => {
+    const frame = timeline.nextToDecode(soonest, most);
+    if (frame) frame.asked = true;
+    return frame?.index;
+  };
+  assert.deepEqual([next(0), next(0), next(3000)], [0, 1, 4], "in order, then from the first that can be in time");
+  assert.equal(next(0, 3), undefined, "three are asked for already");
+  assert.equal(next(1e6), 5, "all are too late: the newest");
+  assert.equal(next(1e6), undefined, "what was passed over stays so");
+});
+
 test("frames that are not decoded in time are dropped, later ones are not", () => {
   const timeline = new FrameTimeline(960);
   const frames = [0, 1, 2].map((index) => ({ index, sample: index * 960, ready: index === 2 }));
