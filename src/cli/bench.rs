@@ -266,7 +266,7 @@ impl Fused {
         let operations = 2.0 * report.steps.iter().map(|step| step.2).sum::<usize>() as f64;
         let share = |operations: f64, seconds: f64| 100.0 * operations / seconds / self.peak;
         println!(
-            "peak        {:.0} GFLOP/s a core, of which a pass reaches {:.0} %",
+            "peak        {:.0} GFLOP/s a core in f32, of which a pass reaches {:.0} %",
             self.peak * 1e-9,
             share(operations, times.median_ms() * 1e-3)
         );

@@ -129,9 +129,10 @@ fn report(folder: &Path) -> Result<String, CliError> {
             "precision",
             match package.unet().report().int8 {
                 Some(kernels) => format!("int8, {kernels} kernels"),
-                None => {
-                    "f32 here, though it is quantised: LIPSYNCD_SIMD=off leaves it to tract".into()
-                }
+                None => format!(
+                    "f32 here, though it is quantised: {}",
+                    package.unet().report().why_floats()
+                ),
             },
         );
     }

@@ -239,8 +239,9 @@ impl Loader<'_> {
         };
         if spec.calibration.is_some() && unet.report().int8.is_none() {
             log::warn!(
-                "package {}: its network is quantised, but LIPSYNCD_SIMD=off has tract compute it in f32",
-                self.manifest.name
+                "package {}: its network is quantised, but is computed in f32: {}",
+                self.manifest.name,
+                unet.report().why_floats()
             );
         }
         let tensors = UnetTensors {

@@ -300,7 +300,8 @@ impl Package {
         Ok(Some(error))
     }
 
-    /// Whether the package is quantised and `LIPSYNCD_SIMD=off` leaves its network to tract, which computes in f32.
+    /// Whether the package is quantised, and its network is computed in f32 all the same; see
+    /// [`super::FuseReport::why_floats`].
     pub fn is_left_in_floats(&self) -> bool {
         self.manifest.unet.calibration.is_some() && self.unet.report().int8.is_none()
     }

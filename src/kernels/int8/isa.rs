@@ -136,6 +136,11 @@ impl ByteKernels {
         available.iter().find(named).copied().unwrap_or(portable)
     }
 
+    /// Whether they are plain loops, which are slower than those over floats.
+    pub fn is_portable(&self) -> bool {
+        self.name == "portable"
+    }
+
     /// One row of one panel of a dense convolution.
     ///
     /// # Panics

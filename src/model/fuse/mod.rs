@@ -34,7 +34,7 @@ use tract_onnx::tract_core::internal::*;
 pub struct FuseReport {
     /// The kernels' instruction set, as `LIPSYNCD_SIMD` spells it.
     pub simd: &'static str,
-    /// The instruction set of the kernels of bytes, if the network is quantised.
+    /// The instruction set of the kernels of bytes, if the network is quantised and they are quicker than those of floats.
     pub int8: Option<&'static str>,
     /// tract nodes (constants not counted) that fused operators replace.
     pub replaced: usize,
@@ -48,6 +48,16 @@ pub struct FuseReport {
     pub arena_bytes: usize,
     /// Bytes of their packed weights, shared by all states.
     pub weight_bytes: usize,
+}
+
+impl FuseReport {
+    /// Why a quantised network is computed in floats.
+    pub fn why_floats(&self) -> &'static str {
+        match self.simd {
+            "off" => "LIPSYNCD_SIMD=off leaves it to tract",
+            _ => "without SIMD, bytes would be slower",
+        }
+    }
 }
 
 /// Fuses what is known; goes between [`declutter`] and `into_optimized`. `LIPSYNCD_SIMD` may name the instruction
@@ -75,11 +85,14 @@ pub(in crate::model) fn fuse(
             },
         ));
     }
-    fuse_with(
-        model,
-        Kernels::choose(Some(&wanted[..]).filter(|name| !name.is_empty()))?,
-        precision,
-    )
+    let kernels = Kernels::choose(Some(&wanted[..]).filter(|name| !name.is_empty()))?;
+    match precision {
+        // Plain loops over bytes are slower than over floats.
+        Precision::Bytes(_) if kernels.bytes.is_portable() => {
+            fuse_with(model, kernels, &Precision::Floats)
+        }
+        precision => fuse_with(model, kernels, precision),
+    }
 }
 
 fn fuse_with(
