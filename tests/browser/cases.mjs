@@ -1,5 +1,5 @@
 // What the page must do, one case each. `run` gets {browser, talk, browserName, command, models, limits, out} and
-// returns its figures in words, or throws. `preferences` are those that Firefox needs for it.
+// returns its figures in words, or throws. `preferences`: what Firefox is started with for it.
 
 import * as around from "./around.mjs";
 import * as speech from "./speech.mjs";
@@ -11,11 +11,6 @@ export const cases = [
   { name: "switches protocols while speaking", run: speech.switches },
   { name: "survives a restart while speaking", run: speech.restart },
   { name: "microphone", run: speech.microphone },
-  {
-    name: "microphone denied",
-    run: speech.microphoneDenied,
-    preferences: { "media.navigator.permission.disabled": false, "permissions.default.microphone": 2 },
-  },
   { name: "two tabs", run: speech.twoTabs },
   { name: "second face", run: speech.secondFace },
   { name: "pauses when hidden", run: speech.hiding },
@@ -25,6 +20,11 @@ export const cases = [
   { name: "embedded", run: around.embedding },
   { name: "accessible", run: around.accessible },
   { name: "keyboard", run: around.keyboard },
-  { name: "reduced motion", run: around.reducedMotion, preferences: { "ui.prefersReducedMotion": 1 } },
   { name: "screenshots", run: around.screenshots },
+  {
+    name: "microphone denied",
+    run: speech.microphoneDenied,
+    preferences: { "media.navigator.permission.disabled": false, "permissions.default.microphone": 2 },
+  },
+  { name: "reduced motion", run: around.reducedMotion, preferences: { "ui.prefersReducedMotion": 1 } },
 ];

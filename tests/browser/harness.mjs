@@ -146,23 +146,30 @@ class SilentSound {
     Object.assign(this, { daemon, env });
   }
 
-  /** Plays speech to the microphone, again and again. */
+  /** Plays speech to the microphone, again and again, until what it returns is called. */
   talk() {
-    this.player = start("paplay", ["--device=voice", SPEECH], { env: this.env, stdio: "ignore" });
-    this.player.gone.then(() => this.daemon.exitCode === null && this.player && this.talk());
+    let talking = true;
+    let player;
+    const play = () => {
+      if (!talking || this.daemon.exitCode !== null) return;
+      player = start("paplay", ["--device=voice", SPEECH], { env: this.env, stdio: "ignore" });
+      player.gone.then(() => setTimeout(play, 100));
+    };
+    play();
+    return () => {
+      talking = false;
+      player.kill();
+    };
   }
 
   stop() {
-    const { player } = this;
-    this.player = undefined;
-    player?.kill();
-    this.daemon.kill();
+    this.daemon.kill(); // a player ends with it
   }
 }
 
 /**
- * A browser as a machine without display, sound card and home has it. `talk()` lets somebody speak to its microphone;
- * Chromium's does so by itself.
+ * A browser as a machine without display, sound card and home has it. `talk()` lets somebody speak to its microphone
+ * and returns what ends that; Chromium's speaks by itself.
  * @param {"chromium" | "firefox"} name  @param {Record<string, unknown>} preferences of Firefox alone
  */
 export async function launch(name, preferences = {}) {
@@ -198,7 +205,7 @@ export async function launch(name, preferences = {}) {
       browser.process()?.kill("SIGKILL");
       tidy();
     };
-    return { browser, close, talk: () => sound?.talk() };
+    return { browser, close, talk: () => sound?.talk() ?? (() => undefined) };
   } catch (error) {
     tidy();
     throw error;

@@ -54,9 +54,24 @@ async function photograph(browser, name) {
   await Promise.race([page.screenshot({ path: path.join(out, `failed-${values.browser}-${name.replaceAll(" ", "-")}.png`) }), pause(10_000)]);
 }
 
-/** One try of a case, in a browser of its own. */
+/** The browser of the cases before, while it is well: starting one is most of a case's time on a slow machine. */
+let opened;
+
+async function closeBrowser() {
+  await opened?.close();
+  opened = undefined;
+}
+
+async function browserWith(preferences) {
+  const key = JSON.stringify(preferences ?? {});
+  if (opened?.key !== key) await closeBrowser();
+  opened ??= { key, ...(await launch(values.browser, preferences)) };
+  return opened;
+}
+
+/** One try of a case; one that failed gets a new browser. */
 async function attempt({ name, run, preferences, limitMs = CASE_LIMIT_MS }) {
-  const { browser, close, talk } = await launch(values.browser, preferences);
+  const { browser, talk } = await browserWith(preferences);
   let timer;
   const hangs = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`it hangs: not done within ${limitMs / 1000} s`)), limitMs);
@@ -65,10 +80,10 @@ async function attempt({ name, run, preferences, limitMs = CASE_LIMIT_MS }) {
     return await Promise.race([run({ ...world, browser, talk }), hangs]);
   } catch (error) {
     await photograph(browser, name).catch(() => undefined);
+    await closeBrowser();
     throw error;
   } finally {
     clearTimeout(timer);
-    await close();
   }
 }
 
@@ -92,5 +107,6 @@ for (const one of chosen) {
     }
   }
 }
+await closeBrowser();
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed > 0 || passed === 0 ? 1 : 0);

@@ -118,7 +118,7 @@ export async function restart(world) {
 export async function microphone(world) {
   return onPage(world, async (page, server) => {
     if (world.browserName === "chromium") await page.browserContext().overridePermissions(server.url, ["microphone"]);
-    world.talk();
+    const hush = world.talk();
     await choose(page, 'input[name="source"][value="microphone"]');
     await speak(page);
     await until("a level", () => page.$eval("#level", (meter) => meter.value > 0.1));
@@ -137,6 +137,7 @@ export async function microphone(world) {
     assert.ok(Math.max(...moved) > 1, `the mouth does not move: ${moved.map((value) => value.toFixed(2))}`);
     await page.click("#speak");
     await until("silence", async () => (await state(page)) === "idle");
+    hush();
     return words;
   });
 }
