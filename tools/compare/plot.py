@@ -14,7 +14,7 @@ COLOURS = {
 }
 # Ratios past this are cut off, and told by their number.
 LIMIT = 2.0
-LEFT, UNIT, BAR, GAP, TOP = 150, 280, 14, 14, 40
+LEFT, UNIT, BAR, GAP, TOP = 185, 280, 14, 14, 60
 
 
 def bars(results):
@@ -35,14 +35,13 @@ def bars(results):
             y += BAR
         y += GAP
     width, legend = LEFT + LIMIT * UNIT + 60, []
-    at = LEFT
-    for program, colour in COLOURS.items():
-        if any(program in times for times in results.values()):
-            legend.append(
-                f'<rect x="{at}" y="10" width="10" height="10" fill="{colour}"/>'
-                f'<text x="{at + 14}" y="19" class="n">{escape(program)}</text>'
-            )
-            at += 24 + 6 * len(program)
+    shown = [program for program in COLOURS if any(program in times for times in results.values())]
+    for number, program in enumerate(shown):
+        x, above = LEFT + number % 4 * 135, 10 + number // 4 * 18
+        legend.append(
+            f'<rect x="{x}" y="{above}" width="10" height="10" fill="{COLOURS[program]}"/>'
+            f'<text x="{x + 14}" y="{above + 9}" class="n">{escape(program)}</text>'
+        )
     line = LEFT + UNIT
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {y + 16}" width="{width:.0f}" role="img">',
