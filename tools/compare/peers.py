@@ -113,19 +113,11 @@ class Mnn:
 
 
 class Lipsyncd:
-    """`lipsyncd bench`, in a process of its own; `field` is which of its figures.
+    """`lipsyncd bench`, in a process of its own; `field` is which of its figures."""
 
-    For int8 it is calibrated with noise: times do not depend on what the images hold.
-    """
-
-    def __init__(self, program, file, field="min_ms", simd="", int8=False):
+    def __init__(self, program, file, field="min_ms", simd="", calibration=None):
         self.command = [program, "bench", "--unet", file, "--json"]
-        if int8:
-            self.folder = tempfile.TemporaryDirectory()
-            calibration = f"{self.folder.name}/calibration.json"
-            quantize = [program, "quantize", "--unet", file, "--output", calibration]
-            subprocess.run(quantize, check=True, stdout=subprocess.DEVNULL)
-            self.command += ["--int8", calibration]
+        self.command += ["--int8", calibration] if calibration else []
         self.environment = {**os.environ, "LIPSYNCD_SIMD": simd}
         self.field = field
 
@@ -133,6 +125,14 @@ class Lipsyncd:
         command = self.command + ["--iterations", str(passes)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)[self.field]
+
+
+def calibrate(program, file):
+    """A calibration of the network with noise: times do not depend on what the images hold."""
+    calibration = f"{SCRATCH.name}/{Path(file).stem}.json"
+    command = [program, "quantize", "--unet", file, "--output", calibration]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return calibration
 
 
 def random_inputs(file):
@@ -148,8 +148,9 @@ def peers_of(file, program):
     peers = {"onnxruntime": Onnxruntime(file, inputs), "lipsyncd": Lipsyncd(program, file)}
     if len(inputs) > 1:
         peers["lipsyncd kept"] = Lipsyncd(program, file, field="kept_min_ms")
-        peers["lipsyncd int8"] = Lipsyncd(program, file, int8=True)
-        peers["lipsyncd int8 kept"] = Lipsyncd(program, file, field="kept_min_ms", int8=True)
+        calibration = calibrate(program, file)
+        peers["lipsyncd int8"] = Lipsyncd(program, file, calibration=calibration)
+        peers["lipsyncd int8 kept"] = Lipsyncd(program, file, field="kept_min_ms", calibration=calibration)
     expected = peers["onnxruntime"].output()
     for name, peer in {"OpenVINO": OpenVino, "MNN": Mnn}.items():
         if not importlib.util.find_spec(peer.package):
