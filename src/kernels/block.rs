@@ -12,18 +12,13 @@
 use super::convolution::{Activation, Convolution, PanelRow, Run, Sources};
 use super::dense::{Finish, Source};
 use super::layout::{BLOCK, Floats};
-use super::maker::{Maker, Window};
+use super::maker::Maker;
 use super::part::{Depthwise, Part};
+use super::walk::Walk;
 use std::ops::Range;
-
-/// Ring, depthwise row and what feeds them should fit into this: half of a common second-level cache.
-const STRIP_BYTES: usize = 448 << 10;
 
 /// Parts of one block, at most.
 pub const MAX_PARTS: usize = 8;
-
-/// Images of at most this many output pixels go panel by panel.
-pub(super) const SMALL_PIXELS: usize = 400;
 
 /// The fused block.
 #[derive(Clone, Debug)]
@@ -33,15 +28,7 @@ pub struct Block {
     /// Without one, the output is the depthwise row of the only part.
     project: Option<Convolution>,
     activation: Activation,
-    /// Shape that the depthwise convolution sees.
-    pub(super) height: usize,
-    width: usize,
-    /// Shape of the output.
-    out_height: usize,
-    out_width: usize,
-    /// Output columns of a strip.
-    strip: usize,
-    small: bool,
+    pub(super) walk: Walk,
 }
 
 /// Working memory of one run of a [`Block`] or a [`super::Winograd`]; made once for all of them, and reused.
@@ -111,29 +98,22 @@ impl Block {
         depthwise: Depthwise,
         project: Option<Convolution>,
         activation: Activation,
-        (height, width): (usize, usize),
+        shape: (usize, usize),
     ) -> Block {
         assert!((1..=MAX_PARTS).contains(&parts.len()) && (project.is_some() || parts.len() == 1));
-        let (out_height, out_width) = (
-            height.div_ceil(depthwise.stride),
-            width.div_ceil(depthwise.stride),
+        let walk = Walk::new(
+            depthwise.stride,
+            parts.iter().map(Part::blocks).sum(),
+            shape,
+            size_of::<f32>(),
+            project.is_some(),
         );
-        let blocks: usize = parts.iter().map(Part::blocks).sum();
-        let per_column = (3 * depthwise.stride + 1) * blocks * BLOCK * size_of::<f32>();
-        let strips = (out_width * per_column).div_ceil(STRIP_BYTES);
-        let strip = out_width.div_ceil(strips);
-        let small = project.is_some() && out_height * out_width <= SMALL_PIXELS;
         Block {
             parts,
             depthwise,
             project,
             activation,
-            height,
-            width,
-            out_height,
-            out_width,
-            strip,
-            small,
+            walk,
         }
     }
 
@@ -144,8 +124,8 @@ impl Block {
             self.project
                 .as_ref()
                 .map_or_else(made, |project| project.out_channels),
-            self.out_height,
-            self.out_width,
+            self.walk.out_height,
+            self.walk.out_width,
         )
     }
 
@@ -180,21 +160,14 @@ impl Block {
 
     /// What [`Block::run`] needs in its scratch.
     pub fn scratch(&self) -> ScratchSizes {
-        let stride = self.depthwise.stride;
-        let columns = if self.small {
-            self.out_width
-        } else {
-            self.strip
-        };
-        let ring_columns = (columns - 1) * stride + 3;
         let mut sizes = ScratchSizes::default();
         for part in &self.parts {
-            let blocks = if self.small {
+            let blocks = if self.walk.small {
                 part.panels().map(|panel| panel.len()).max().unwrap_or(0)
             } else {
                 part.blocks()
             };
-            let row = blocks * ring_columns * BLOCK;
+            let row = self.walk.ring_row(blocks);
             if !matches!(part, Part::Memory { .. }) {
                 sizes.ring += 3 * row;
                 // An upsampled strip needs no more input columns than it has itself.
@@ -203,9 +176,7 @@ impl Block {
             }
             sizes.zeros = sizes.zeros.max(row);
         }
-        let blocks: usize = self.parts.iter().map(Part::blocks).sum();
-        let rows = if self.small { self.out_height } else { 1 };
-        sizes.depthwise = blocks * columns * rows * BLOCK;
+        sizes.depthwise = self.walk.depthwise();
         sizes
     }
 
@@ -218,10 +189,9 @@ impl Block {
         );
         assert_eq!(run.inputs.len(), self.inputs());
         match &self.project {
-            Some(project) if self.small => self.run_small(run, project, scratch, out),
+            Some(project) if self.walk.small => self.run_small(run, project, scratch, out),
             _ => {
-                for start in (0..self.out_width).step_by(self.strip) {
-                    let columns = start..(start + self.strip).min(self.out_width);
+                for columns in self.walk.strips() {
                     self.run_strip(run, columns, scratch, out);
                 }
             }
@@ -241,7 +211,7 @@ impl Block {
         let mut makers: [Option<Maker>; MAX_PARTS] = Default::default();
         let (mut input, mut first_block) = (0, 0);
         for (maker, part) in makers.iter_mut().zip(&self.parts) {
-            let window = self.window(0..part.blocks(), first_block, &columns);
+            let window = self.walk.window(0..part.blocks(), first_block, &columns);
             let length = if matches!(part, Part::Memory { .. }) {
                 0
             } else {
@@ -326,7 +296,7 @@ impl Block {
             zeros,
             depthwise,
         } = scratch;
-        let row_block = self.out_width * BLOCK;
+        let row_block = self.walk.out_width * BLOCK;
         let blocks: usize = self.parts.iter().map(Part::blocks).sum();
         let row_len = blocks * row_block;
         let (mut input, mut first_block) = (0, 0);
@@ -334,7 +304,9 @@ impl Block {
             let inputs = &run.inputs[input..input + part.inputs()];
             for panel in part.panels() {
                 let first_block = first_block + panel.start;
-                let window = self.window(panel, first_block, &(0..self.out_width));
+                let window = self
+                    .walk
+                    .window(panel, first_block, &(0..self.walk.out_width));
                 let mut maker = Maker::new(
                     self,
                     run.kernels,
@@ -367,16 +339,5 @@ impl Block {
             sources
         };
         project.rows_from(run, &sources, self.activation, out);
-    }
-
-    /// The window onto the depthwise input that output columns `columns` need.
-    fn window(&self, blocks: Range<usize>, first_block: usize, columns: &Range<usize>) -> Window {
-        Window::of(
-            blocks,
-            first_block,
-            columns,
-            self.depthwise.stride,
-            self.width,
-        )
     }
 }

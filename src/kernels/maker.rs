@@ -118,7 +118,7 @@ impl<'a> Maker<'a> {
         } = &self.block.depthwise;
         let top = (y * stride) as isize - 1;
         let start = self.next.max(top.max(0) as usize);
-        let end = ((top + 3) as usize).min(self.block.height);
+        let end = ((top + 3) as usize).min(self.block.walk.height);
         for row in start..end {
             self.make_row(row, blended);
         }
@@ -131,7 +131,7 @@ impl<'a> Maker<'a> {
             let y = top + dy;
             if let Part::Memory { .. } = self.part {
                 self.inputs[0].at(y, self.window.left)
-            } else if y < 0 || y as usize >= self.block.height {
+            } else if y < 0 || y as usize >= self.block.walk.height {
                 zeros
             } else {
                 &self.ring[y as usize % 3 * length..][..length]

@@ -18,6 +18,7 @@ mod simd;
 mod tests;
 mod tiles;
 mod upsample;
+mod walk;
 mod winograd;
 
 pub use block::{Block, MAX_PARTS, Scratch, ScratchSizes};

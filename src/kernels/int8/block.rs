@@ -2,16 +2,13 @@
 
 use super::convolution::{ByteConvolution, ByteDepthwise, ByteRows, ByteRun, ByteStrip};
 use super::maker::Maker;
-use crate::kernels::block::{MAX_PARTS, SMALL_PIXELS};
+use crate::kernels::block::MAX_PARTS;
 use crate::kernels::convolution::{Panel, Sources};
 use crate::kernels::dense::Source;
 use crate::kernels::layout::{Aligned, BLOCK};
-use crate::kernels::maker::Window;
 use crate::kernels::upsample::Upsample;
+use crate::kernels::walk::Walk;
 use std::ops::Range;
-
-/// Ring, depthwise row and what feeds them should fit into this: half of a common second-level cache.
-const STRIP_BYTES: usize = 448 << 10;
 
 /// What makes some of the channels that the depthwise convolution sees. Each part reads inputs of its own.
 // There are a few dozen of these in a network: their size does not matter.
@@ -84,15 +81,7 @@ pub struct ByteBlock {
     pub(super) depthwise: ByteDepthwise,
     /// Without one, the output is the depthwise row of the only part.
     project: Option<ByteConvolution>,
-    /// Shape that the depthwise convolution sees.
-    pub(super) height: usize,
-    width: usize,
-    /// Shape of the output.
-    out_height: usize,
-    out_width: usize,
-    /// Output columns of a strip.
-    strip: usize,
-    small: bool,
+    pub(super) walk: Walk,
 }
 
 /// Working memory of one run of a [`ByteBlock`]; made once and reused.
@@ -109,31 +98,22 @@ pub struct ByteScratch {
 impl ByteScratch {
     /// Makes it large enough for `block`, too.
     pub fn grow(&mut self, block: &ByteBlock) {
-        let stride = block.depthwise.stride;
-        let columns = if block.small {
-            block.out_width
-        } else {
-            block.strip
-        };
-        let ring_columns = (columns - 1) * stride + 3;
         let (mut ring, mut low, mut row) = (0, 0, 0);
         for part in &block.parts {
-            let blocks = if block.small {
+            let blocks = if block.walk.small {
                 part.panels().map(|panel| panel.len()).max().unwrap_or(0)
             } else {
                 part.blocks()
             };
             // An upsampled strip needs no more input columns than it has itself.
-            let length = blocks * ring_columns * BLOCK;
+            let length = block.walk.ring_row(blocks);
             ring += 3 * length;
             low += 2 * length;
             row = row.max(length);
         }
-        let blocks: usize = block.parts.iter().map(BytePart::blocks).sum();
-        let rows = if block.small { block.out_height } else { 1 };
         self.ring.grow(ring);
         self.zeros.grow(row);
-        self.depthwise.grow(blocks * columns * rows * BLOCK);
+        self.depthwise.grow(block.walk.depthwise());
         let upsamples = block.parts.iter().any(|part| {
             matches!(
                 part,
@@ -161,28 +141,21 @@ impl ByteBlock {
         parts: Vec<BytePart>,
         depthwise: ByteDepthwise,
         project: Option<ByteConvolution>,
-        (height, width): (usize, usize),
+        shape: (usize, usize),
     ) -> ByteBlock {
         assert!((1..=MAX_PARTS).contains(&parts.len()) && (project.is_some() || parts.len() == 1));
-        let (out_height, out_width) = (
-            height.div_ceil(depthwise.stride),
-            width.div_ceil(depthwise.stride),
+        let walk = Walk::new(
+            depthwise.stride,
+            parts.iter().map(BytePart::blocks).sum(),
+            shape,
+            size_of::<u8>(),
+            project.is_some(),
         );
-        let blocks: usize = parts.iter().map(BytePart::blocks).sum();
-        let per_column = (3 * depthwise.stride + 1) * blocks * BLOCK;
-        let strips = (out_width * per_column).div_ceil(STRIP_BYTES);
-        let strip = out_width.div_ceil(strips);
-        let small = project.is_some() && out_height * out_width <= SMALL_PIXELS;
         ByteBlock {
             parts,
             depthwise,
             project,
-            height,
-            width,
-            out_height,
-            out_width,
-            strip,
-            small,
+            walk,
         }
     }
 
@@ -193,7 +166,7 @@ impl ByteBlock {
             .project
             .as_ref()
             .map_or_else(made, |project| project.out_channels);
-        (channels, self.out_height, self.out_width)
+        (channels, self.walk.out_height, self.walk.out_width)
     }
 
     /// Inputs it reads, over all parts.
@@ -232,10 +205,9 @@ impl ByteBlock {
         );
         assert_eq!(run.inputs.len(), self.inputs());
         match &self.project {
-            Some(project) if self.small => self.run_small(run, project, scratch, out),
+            Some(project) if self.walk.small => self.run_small(run, project, scratch, out),
             _ => {
-                for start in (0..self.out_width).step_by(self.strip) {
-                    let columns = start..(start + self.strip).min(self.out_width);
+                for columns in self.walk.strips() {
                     self.run_strip(run, columns, scratch, out);
                 }
             }
@@ -262,7 +234,7 @@ impl ByteBlock {
         let mut makers: [Option<Maker>; MAX_PARTS] = Default::default();
         let (mut input, mut first_block) = (0, 0);
         for (maker, part) in makers.iter_mut().zip(&self.parts) {
-            let window = self.window(0..part.blocks(), first_block, &columns);
+            let window = self.walk.window(0..part.blocks(), first_block, &columns);
             let own_ring = ring
                 .split_off_mut(..3 * window.row_len())
                 .expect("grown for all parts");
@@ -341,7 +313,7 @@ impl ByteBlock {
             blended,
             stretched,
         } = scratch;
-        let row_block = self.out_width * BLOCK;
+        let row_block = self.walk.out_width * BLOCK;
         let blocks: usize = self.parts.iter().map(BytePart::blocks).sum();
         let row_len = blocks * row_block;
         let (mut input, mut first_block) = (0, 0);
@@ -349,7 +321,9 @@ impl ByteBlock {
             let inputs = &run.inputs[input..input + part.inputs()];
             for panel in part.panels() {
                 let first_block = first_block + panel.start;
-                let window = self.window(panel, first_block, &(0..self.out_width));
+                let window = self
+                    .walk
+                    .window(panel, first_block, &(0..self.walk.out_width));
                 let rooms = (&mut ring[..], &mut low[..]);
                 let mut maker = Maker::new(self, run.kernels, part, inputs, window, rooms);
                 for y in run.rows.clone() {
@@ -376,16 +350,5 @@ impl ByteBlock {
             sources
         };
         project.rows_from(run, &sources, ByteRows::Bytes(out));
-    }
-
-    /// The window onto the depthwise input that output columns `columns` need.
-    fn window(&self, blocks: Range<usize>, first_block: usize, columns: &Range<usize>) -> Window {
-        Window::of(
-            blocks,
-            first_block,
-            columns,
-            self.depthwise.stride,
-            self.width,
-        )
     }
 }

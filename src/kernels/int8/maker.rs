@@ -72,7 +72,7 @@ impl<'a> Maker<'a> {
         let stride = depthwise.stride;
         let top = (y * stride) as isize - 1;
         let start = self.next.max(top.max(0) as usize);
-        let end = ((top + 3) as usize).min(self.block.height);
+        let end = ((top + 3) as usize).min(self.block.walk.height);
         for row in start..end {
             self.make_row(row, blended, stretched);
         }
@@ -83,14 +83,14 @@ impl<'a> Maker<'a> {
         } else {
             (self.window.row_len(), self.window.block_stride())
         };
-        if !memory && (top < 0 || top + 3 > self.block.height as isize) {
+        if !memory && (top < 0 || top + 3 > self.block.walk.height as isize) {
             zeros[..length].fill(self.part.zero());
         }
         let row = |dy: isize| {
             let y = top + dy;
             if memory {
                 self.inputs[0].at(y, self.window.left)
-            } else if y < 0 || y as usize >= self.block.height {
+            } else if y < 0 || y as usize >= self.block.walk.height {
                 &zeros[..length]
             } else {
                 &self.ring[y as usize % 3 * length..][..length]
