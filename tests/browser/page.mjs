@@ -86,20 +86,22 @@ export function quantile(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-/** A fingerprint of the mouth, as drawn. */
-export const mouthPixels = (page) =>
-  page.evaluate(() => {
-    const canvas = document.getElementById("face-1");
-    const { shownBounds } = lipsyncPage.faces.get(1);
-    const [x1, y1, x2, y2] = shownBounds ?? [0, 0, canvas.width, canvas.height];
-    const small = new OffscreenCanvas(24, 24).getContext("2d");
-    small.drawImage(canvas, x1, y1, x2 - x1, y2 - y1, 0, 0, 24, 24);
-    return [...small.getImageData(0, 0, 24, 24).data];
+/** How much the mouth on the canvas differs from that of the idle frame under it: mean, in levels of 256; at rest 0. */
+export const mouthMoves = (page) =>
+  page.evaluate(async () => {
+    const face = lipsyncPage.faces.get(1);
+    const { number, metadata: { bounds } } = face;
+    const step = number % (2 * bounds.length - 2 || 1); // to and fro
+    const [x1, y1, x2, y2] = bounds[Math.min(step, 2 * bounds.length - 2 - step)];
+    const pixels = (picture) => {
+      const small = new OffscreenCanvas(24, 24).getContext("2d");
+      small.drawImage(picture, x1, y1, x2 - x1, y2 - y1, 0, 0, 24, 24);
+      return small.getImageData(0, 0, 24, 24).data;
+    };
+    const shown = pixels(document.getElementById("face-1"));
+    const idle = pixels(await createImageBitmap(await (await fetch(face.frameUrl(number))).blob()));
+    return shown.reduce((sum, value, at) => sum + Math.abs(value - idle[at]), 0) / shown.length;
   });
-
-export function difference(a, b) {
-  return a.reduce((sum, value, at) => sum + Math.abs(value - b[at]), 0) / a.length;
-}
 
 /** Runs axe-core on the page as it stands; what it finds, in words. */
 export async function axe(page, where) {

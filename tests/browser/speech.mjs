@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { openPage, pause, SPEECH, until } from "./harness.mjs";
 import {
-  choose, difference, figuresOf, loaded, mouthPixels, notice, onPage, quantile, sight, speak, state, status, TINY, untilDue, untilFrames, untilSpeaking, wire,
+  choose, figuresOf, loaded, mouthMoves, notice, onPage, quantile, sight, speak, state, status, TINY, untilDue, untilFrames, untilSpeaking, wire,
 } from "./page.mjs";
 
 /** Runs that a figure of time may take on a machine that others use too. */
@@ -13,9 +13,8 @@ const ATTEMPTS = 3;
 /** Due frames in a second of speech. */
 const RATE = 25;
 
-/** Least difference of two pictures of a mouth that moves, in levels of 256. */
-const MOVES = 1;
-const movement = (mouths) => Math.max(...mouths.slice(1).map((mouth, at) => difference(mouth, mouths[at])));
+/** A mouth that speaks differs so much from the idle one at some time, in levels of 256. */
+const MOVES = 2;
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
@@ -26,11 +25,11 @@ export async function speaks(world) {
       const mouths = [];
       for (let second = 1; second <= 10; second++) {
         await untilDue(page, second * RATE);
-        mouths.push(await mouthPixels(page));
+        mouths.push(await mouthMoves(page));
       }
       const { share, offsets, due } = await figuresOf(page);
       const p95 = quantile(offsets, 0.95);
-      const moved = movement(mouths);
+      const moved = Math.max(...mouths);
       const words = `${percent(share)} of ${due} due frames shown, |A/V offset| p95 ${p95.toFixed(0)} ms, ${await wire(page)}`;
       if (moved >= MOVES && share >= world.limits.shown && p95 <= world.limits.offsetMs) return words;
       if (attempt === ATTEMPTS) throw new Error(`${words}, the mouth moves by ${moved.toFixed(1)}`);
@@ -125,18 +124,14 @@ export async function microphone(world) {
     await choose(page, 'input[name="source"][value="microphone"]');
     await speak(page);
     await until("a level", () => page.$eval("#level", (meter) => meter.value > 0.1));
-    const mouths = [];
-    for (let second = 1; second <= 6; second++) {
-      await untilDue(page, second * RATE);
-      mouths.push(await mouthPixels(page));
-    }
+    await untilDue(page, 6 * RATE);
+    await until("the mouth moves", async () => (await mouthMoves(page)) >= MOVES);
     const { share, due } = await figuresOf(page);
     const delay = await page.evaluate(() => lipsyncPage.player.liveDelayMs);
     const devices = await page.$$eval("#device option", (options) => options.map((option) => option.textContent));
     const words = `${percent(share)} of ${due} due frames shown, picture ${delay.toFixed(0)} ms after the voice`;
     assert.ok(share >= world.limits.share, words);
     assert.ok(devices.length > 1 && devices.every(Boolean), `devices to choose from: ${devices}`);
-    assert.ok(movement(mouths) >= MOVES, `the mouth moves by ${movement(mouths).toFixed(1)}`);
     await page.click("#speak");
     await until("silence", async () => (await state(page)) === "idle");
     hush();
