@@ -87,7 +87,7 @@ function aboutLostServer(text, { host }) {
     `WebSocket connection to '${socket}' failed`, // Chromium
     `The connection to ${socket} was interrupted while the page was loading`, // Firefox
     `establish a connection to the server at ${socket}`, // Firefox
-  ].some((words) => text.includes(words)) || (text.startsWith("Failed to load resource: net::ERR_CONNECTION") && text.includes(`http://${host}/models/`));
+  ].some((words) => text.includes(words)) || (text.startsWith("Failed to load resource: net::ERR_CONNECTION") && text.includes(` at http://${host}/`));
 }
 
 /** The server is killed while the face speaks, and started again. */
