@@ -266,6 +266,8 @@ class Client:
         )
         self._socket = await opening.__aenter__()
         self._rate = 24_000
+        # Requests that were begun after the old connection broke wait here still; none may take an answer of this one.
+        self._frames.clear()
         self._reader = asyncio.create_task(self._read(self._socket))
         # What is on is told by the answer; a notice of what is off has come before it.
         info = await asyncio.wait_for(self.control("switch_to_binary"), ANSWER_S)

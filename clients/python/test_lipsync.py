@@ -119,6 +119,23 @@ async def survives_a_cut(port, model, **options):
     assert events.count("connected") >= 2, events
 
 
+async def asks_again_after_a_break(port, model):
+    """A request that was begun on a broken connection takes nothing from one on the next."""
+    async with Proxy(port) as proxy:
+        async with lipsync.Client(f"ws://127.0.0.1:{proxy.port}/ws", protocols=("binary",)) as client:
+            proxy.cut()
+            await client._reader
+            try:
+                await client.frame(model, 3)
+            except lipsync.Disconnected:
+                pass
+            else:
+                raise AssertionError("a broken connection brings no frame")
+            await client._connect()
+            frame = await asyncio.wait_for(client.frame(model, 3), 30)
+            assert frame.jpeg.startswith(b"\xff\xd8")
+
+
 async def survives_a_restart(binary, arguments, model):
     server = Server(binary, *arguments)
     try:
@@ -163,6 +180,8 @@ async def main(options):
         print("ok    binary")
         await survives_a_cut(server.port, model, protocols=("binary",))
         print("ok    a cut connection, frame by frame")
+        await asks_again_after_a_break(server.port, model)
+        print("ok    asking again after a break")
         await speaks(server.url(), "stream", model)
         print("ok    stream")
         await takes_audio_as_it_comes(server.url(), model)
