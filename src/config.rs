@@ -1,209 +1,11 @@
 //! What the server is told: raw options (the command line) become a [`Config`] that cannot be wrong.
-//!
-//! Every limit of the server is one entry of the table in this file: its name, unit, default, range and
-//! reason. The command line, `docs/CONFIGURATION.md` and the checks are all made from that table.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::Args;
-
+use crate::base::limits::{LimitError, Limits};
 use crate::protocol::ProtocolSet;
-
-/// One limit as the table describes it.
-#[derive(Clone, Copy, Debug)]
-pub struct LimitSpec {
-    /// Field and flag name, with underscores (`max_connections` is the flag `--max-connections`).
-    pub name: &'static str,
-    /// Unit of the value, for people.
-    pub unit: &'static str,
-    /// Value when the flag is absent.
-    pub default: u64,
-    /// Smallest value that is accepted.
-    pub min: u64,
-    /// Largest value that is accepted.
-    pub max: u64,
-    /// Why the limit exists and why the default is what it is.
-    pub reason: &'static str,
-}
-
-macro_rules! limits {
-    ($($name:ident : $default:expr, $min:expr => $max:expr, $unit:literal, $reason:literal;)+) => {
-        /// Every bound of the server, validated. Units are in the names or in [`LIMITS`].
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct Limits {
-            $(#[doc = $reason] pub $name: u64,)+
-        }
-
-        /// The limits as they came from the command line.
-        #[derive(Args, Clone, Debug, Default)]
-        #[command(next_help_heading = "Limits")]
-        pub struct LimitArgs {
-            $(
-                #[doc = concat!($reason, " [", $unit, "; default ", stringify!($default), "]")]
-                #[arg(long, value_name = "N", hide_short_help = true)]
-                pub $name: Option<u64>,
-            )+
-        }
-
-        /// The table that everything about limits is made from.
-        pub const LIMITS: &[LimitSpec] = &[
-            $(LimitSpec {
-                name: stringify!($name), unit: $unit, default: $default,
-                min: $min, max: $max, reason: $reason,
-            },)+
-        ];
-
-        impl Default for Limits {
-            fn default() -> Self {
-                Limits { $($name: $default,)+ }
-            }
-        }
-
-        impl Limits {
-            /// Takes the given values, and the defaults for the rest.
-            ///
-            /// # Errors
-            /// [`ConfigError::OutOfRange`] names the first flag whose value is not accepted.
-            pub fn from_args(args: &LimitArgs) -> Result<Limits, ConfigError> {
-                let defaults = Limits::default();
-                let limits = Limits { $($name: args.$name.unwrap_or(defaults.$name),)+ };
-                for (spec, value) in LIMITS.iter().zip([$(limits.$name,)+]) {
-                    if value < spec.min || value > spec.max {
-                        return Err(ConfigError::OutOfRange { spec: *spec, value });
-                    }
-                }
-                Ok(limits)
-            }
-        }
-    };
-}
-
-limits! {
-    max_connections: 256, 1 => 1024, "connections",
-        "Open connections; each costs a thread, two descriptors and about 40 KiB, and a kernel's memory-map limit aborts the process near 16,000 threads";
-    max_head_bytes: 8192, 512 => 65536, "bytes",
-        "Size of one HTTP request head, which is all that a client can make the server keep before it is known";
-    max_head_lines: 64, 8 => 256, "lines",
-        "Header lines of one HTTP request; browsers send about 20";
-    handshake_ms: 5000, 100 => 60000, "ms",
-        "Total time for one request head: a limit per read would never end a client that sends a byte a second";
-    keep_alive_ms: 15000, 100 => 600000, "ms",
-        "How long an HTTP connection may wait for its next request";
-    max_message_bytes: 4194304, 1024 => 67108864, "bytes",
-        "Size of one WebSocket message; 10 s of 48 kHz speech as base64 are 1.3 MB";
-    max_frame_bytes: 4194304, 1024 => 67108864, "bytes",
-        "Size of one WebSocket frame (a message may come in several)";
-    read_buffer_bytes: 4096, 1024 => 1048576, "bytes",
-        "Read buffer of a connection, allocated at once: it decides what an idle connection costs";
-    max_write_buffer_bytes: 33554432, 1048576 => 268435456, "bytes",
-        "Largest reply message, and so what one slow client can make the server keep";
-    max_outbox_bytes: 1048576, 65536 => 67108864, "bytes",
-        "Replies that wait for a slow client before the server stops reading its requests";
-    write_ms: 5000, 100 => 60000, "ms",
-        "How long one message may take to be taken by the client's side before it is given up";
-    response_ms: 60000, 1000 => 600000, "ms",
-        "How long one HTTP response may take in all, so that a client cannot hold a connection by reading a byte a second";
-    ping_ms: 20000, 100 => 600000, "ms",
-        "Silence of a client after which it is pinged";
-    idle_ms: 60000, 200 => 3600000, "ms",
-        "Silence of a client, pongs included, after which it is taken for gone";
-    close_ms: 1000, 50 => 10000, "ms",
-        "Time for a client to answer a close, and to take what was sent before it";
-    drain_ms: 5000, 0 => 60000, "ms",
-        "At shutdown: time for what is in flight to finish";
-    max_in_flight: 16, 1 => 1024, "requests",
-        "Requests of one connection that wait or are computed; one more is answered `busy`";
-    max_queue: 128, 1 => 65536, "jobs",
-        "Jobs that wait for a worker, of all connections; at 40 ms a frame these are seconds already";
-    max_batch: 64, 1 => 1024, "frames",
-        "Frames of one batch request";
-    max_audio_ms: 10000, 640 => 60000, "ms",
-        "Audio of one request; a window needs 640 ms";
-    max_row_cache_bytes: 16777216, 65536 => 1073741824, "bytes",
-        "Encoder rows kept for neighbouring requests (2 KiB a row of 512 values)";
-    max_crop_cache_bytes: 268435456, 1048576 => 17179869184, "bytes",
-        "Decoded crops kept, of all packages (77 KB a frame at 160 pixels, 307 KB at 320)";
-    max_kept_frames_bytes: 268435456, 0 => 17179869184, "bytes",
-        "What one package may keep of its network's work on the idle frames alone, which saves a fifth of each frame; 0 keeps nothing";
-    max_package_bytes: 536870912, 1048576 => 17179869184, "bytes",
-        "Files of one package, together";
-    max_frames: 20000, 1 => 1000000, "frames",
-        "Frames of one package's idle video";
-    max_packages: 32, 1 => 1024, "packages",
-        "Packages served at once";
-    check_ms: 60000, 1000 => 600000, "ms",
-        "Time for the child process that checks a package before a client's load_model loads it";
-    max_check_bytes: 4294967296, 268435456 => 68719476736, "bytes",
-        "Address space of that child process: a crafted network can ask for any amount";
-    max_streams: 4, 1 => 64, "streams",
-        "Streams of one connection (protocol v2)";
-    resume_ms: 15000, 0 => 600000, "ms",
-        "How long the stream of a broken connection is kept for its client";
-    max_resumable: 64, 0 => 4096, "streams",
-        "Streams kept for clients whose connection broke";
-    max_credits: 1000, 1 => 100000, "frames",
-        "Credits that a stream may save up: what it may be sent ahead of time";
-    max_held_frames: 50, 2 => 1000, "frames",
-        "Frames of a stream that wait for credit before the oldest makes room";
-    max_ahead_ms: 60000, 1000 => 600000, "ms",
-        "Audio of a stream that waits for its frames (48 KB a second at 24 kHz)";
-    max_gap_ms: 1000, 0 => 10000, "ms",
-        "Longest hole in a stream's audio that is filled with silence";
-    max_delay_ms: 1000, 0 => 60000, "ms",
-        "How long after its instant a stream's frame is still of use, where the client does not say";
-    max_utterances: 16, 1 => 1000, "epochs",
-        "Epochs of a stream that wait for the one before them";
-    stream_idle_ms: 300000, 1000 => 86400000, "ms",
-        "How long a stream stays open though its client sends nothing for it";
-    stats_ms: 5000, 100 => 600000, "ms",
-        "Time between two statistics messages to a client that asked for them";
-}
-
-impl Limits {
-    /// [`Limits::handshake_ms`] as a duration.
-    pub fn handshake(&self) -> Duration {
-        Duration::from_millis(self.handshake_ms)
-    }
-    /// [`Limits::keep_alive_ms`] as a duration.
-    pub fn keep_alive(&self) -> Duration {
-        Duration::from_millis(self.keep_alive_ms)
-    }
-    /// [`Limits::write_ms`] as a duration.
-    pub fn write(&self) -> Duration {
-        Duration::from_millis(self.write_ms)
-    }
-    /// [`Limits::response_ms`] as a duration.
-    pub fn response(&self) -> Duration {
-        Duration::from_millis(self.response_ms)
-    }
-    /// [`Limits::ping_ms`] as a duration.
-    pub fn ping(&self) -> Duration {
-        Duration::from_millis(self.ping_ms)
-    }
-    /// [`Limits::idle_ms`] as a duration.
-    pub fn idle(&self) -> Duration {
-        Duration::from_millis(self.idle_ms)
-    }
-    /// [`Limits::close_ms`] as a duration.
-    pub fn close(&self) -> Duration {
-        Duration::from_millis(self.close_ms)
-    }
-    /// [`Limits::drain_ms`] as a duration.
-    pub fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
-    }
-    /// [`Limits::resume_ms`] as a duration.
-    pub fn resume(&self) -> Duration {
-        Duration::from_millis(self.resume_ms)
-    }
-    /// [`Limits::stats_ms`] as a duration.
-    pub fn stats(&self) -> Duration {
-        Duration::from_millis(self.stats_ms)
-    }
-}
 
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
@@ -253,12 +55,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub enum ConfigError {
     /// A limit outside its range.
-    OutOfRange {
-        /// The limit.
-        spec: LimitSpec,
-        /// What was asked for.
-        value: u64,
-    },
+    Limit(LimitError),
     /// `--quality` outside 1..=100.
     Quality(u8),
     /// `--workers` of 0 or above [`MAX_WORKERS`].
@@ -287,14 +84,7 @@ pub const MAX_WORKERS: usize = 256;
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::OutOfRange { spec, value } => write!(
-                f,
-                "--{} {value}: give a value from {} to {} {}",
-                spec.name.replace('_', "-"),
-                spec.min,
-                spec.max,
-                spec.unit
-            ),
+            ConfigError::Limit(error) => error.fmt(f),
             ConfigError::Quality(value) => {
                 write!(f, "--quality {value}: give a value from 1 to 100")
             }
@@ -320,23 +110,8 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_default_is_in_its_range() {
-        Limits::from_args(&LimitArgs::default()).unwrap();
-    }
-
-    #[test]
-    fn a_value_out_of_range_names_its_flag() {
-        let args = LimitArgs {
-            max_connections: Some(5000),
-            ..LimitArgs::default()
-        };
-        let error = Limits::from_args(&args).unwrap_err().to_string();
-        assert!(error.contains("--max-connections 5000"), "{error}");
-        assert!(error.contains("1024"), "{error}");
+impl From<LimitError> for ConfigError {
+    fn from(error: LimitError) -> Self {
+        ConfigError::Limit(error)
     }
 }

@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md draws the rooms of this crate and the way data flows through them.
 
 pub mod audio;
+pub mod base;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lipsyncd::config::Limits;
+use lipsyncd::base::limits::Limits;
 
 use crate::support::{app, config, connect, echo_server, exchange, get, read_to_end};
 

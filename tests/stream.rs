@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lipsyncd::base::ping_pong::ping_pong;
 use lipsyncd::engine::Cost;
-use lipsyncd::model::ping_pong;
 use lipsyncd::protocol::stream::{AudioChunk, FLAG_IDLE, FLAG_LAST, StreamFrame};
 use lipsyncd::server::App;
-use lipsyncd::session::Context;
+use lipsyncd::session::{Context, Conversation};
 use lipsyncd::transport::{MemoryConnection, Outgoing};
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -68,7 +68,7 @@ fn make_room(context: &Context) {
 
 /// A client in memory.
 struct Talk {
-    connection: MemoryConnection,
+    connection: MemoryConnection<Conversation>,
     frames: Vec<StreamFrame>,
     texts: Vec<Value>,
 }

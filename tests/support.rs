@@ -6,12 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lipsyncd::config::{Config, Limits};
-use lipsyncd::engine::{ConnectionId, Event, MailboxSender};
+use lipsyncd::base::event_queue::EventSender;
+use lipsyncd::base::ids::ConnectionId;
+use lipsyncd::base::limits::Limits;
+use lipsyncd::base::shutdown::Shutdown;
+use lipsyncd::config::Config;
 use lipsyncd::server::App;
 use lipsyncd::transport::http::{Head, Response};
 use lipsyncd::transport::routes::Route;
-use lipsyncd::transport::{Incoming, Negotiated, Outbox, Server, Service, Session, Stop};
+use lipsyncd::transport::{Incoming, Negotiated, Outbox, Server, Service, Session};
 use tungstenite::{Message, WebSocket};
 
 /// Longer than anything here takes on a busy machine: a test that waits this long has failed.
@@ -21,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Echo;
 
 impl Service for Echo {
+    type Session = Echo;
+
     fn get(&self, route: &Route, _head: &Head) -> Response {
         Response::text(200, format!("{route:?}"))
     }
@@ -32,17 +37,14 @@ impl Service for Echo {
         }
     }
 
-    fn open(
-        &self,
-        _: Option<&'static str>,
-        _: ConnectionId,
-        _: MailboxSender<Event>,
-    ) -> Box<dyn Session> {
-        Box::new(Echo)
+    fn open(&self, _: Option<&'static str>, _: ConnectionId, _: EventSender<()>) -> Echo {
+        Echo
     }
 }
 
 impl Session for Echo {
+    type Event = ();
+
     fn on_message(&mut self, message: Incoming<'_>, _now: Instant, out: &mut Outbox) {
         match message {
             Incoming::Text(text) => out.text(text.to_owned()),
@@ -50,14 +52,14 @@ impl Session for Echo {
         }
     }
 
-    fn on_event(&mut self, _: Event, _: Instant, _: &mut Outbox) {}
+    fn on_event(&mut self, (): (), _: Instant, _: &mut Outbox) {}
 }
 
 /// An echo server with these limits and allowed origins.
 pub fn echo_server(limits: &Limits, origins: &[&str]) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
-    let stop = Stop::new().unwrap();
+    let stop = Shutdown::new().unwrap();
     Server::start(listener, Arc::new(Echo), limits, &origins, stop).unwrap()
 }
 
@@ -68,7 +70,7 @@ pub fn config() -> Config {
 
 /// The whole server, loaded.
 pub fn app(config: &Config) -> App {
-    let mut app = App::start(config, Stop::new().unwrap(), |_| {}).unwrap();
+    let mut app = App::start(config, Shutdown::new().unwrap(), |_| {}).unwrap();
     app.wait_loaded();
     app
 }

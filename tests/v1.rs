@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lipsyncd::base::ids::ConnectionId;
 use lipsyncd::config::Config;
-use lipsyncd::engine::{ConnectionId, Engine};
+use lipsyncd::engine::Engine;
 use lipsyncd::frame::decode_jpeg;
 use lipsyncd::model::Registry;
 use lipsyncd::observe::Stats;
 use lipsyncd::protocol::protobuf::wire;
 use lipsyncd::server::{Assets, Site};
-use lipsyncd::session::Context;
+use lipsyncd::session::{Context, Conversation};
 use lipsyncd::transport::{MemoryConnection, Outgoing};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ impl Memory {
         Memory { context, site }
     }
 
-    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection {
+    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection<Conversation> {
         let subprotocol = Some(subprotocol).filter(|name| !name.is_empty());
         let limits = &self.context.limits;
         MemoryConnection::open(&self.site, subprotocol, ConnectionId(1), limits).unwrap()

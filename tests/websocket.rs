@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lipsyncd::config::Limits;
+use lipsyncd::base::limits::Limits;
 use tungstenite::Message;
 
 use crate::support::{

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use log::LevelFilter;
 use sd_notify::NotifyState;
 
-use crate::config::{Config, ConfigError, LimitArgs, Limits, MAX_WORKERS};
+use crate::base::limits::{LimitArgs, Limits};
+use crate::base::shutdown::Shutdown;
+use crate::config::{Config, ConfigError, MAX_WORKERS};
 use crate::observe::start_log;
 use crate::protocol::ProtocolSet;
 use crate::server::{App, Loaded};
-use crate::transport::Stop;
 
 use super::CliError;
 
@@ -112,15 +113,15 @@ impl Serve {
     pub fn run(self) -> Result<(), CliError> {
         let config = self.config()?;
         start_log(self.log)?;
-        let stop = Stop::new()?;
+        let stop = Shutdown::new()?;
         stop_on_signal(stop.clone())?;
         let outcome = Arc::new(Mutex::new(Ok(())));
         let app = {
             let (stop, outcome, allow_load) = (stop.clone(), outcome.clone(), config.allow_load);
             App::start(&config, stop.clone(), move |loaded| {
-                if loaded.served.is_empty() && !allow_load && !stop.is_given() {
+                if loaded.served.is_empty() && !allow_load && !stop.is_triggered() {
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(nothing(loaded));
-                    stop.give();
+                    stop.trigger();
                 } else {
                     log::info!("ready: {} packages", loaded.served.len());
                     notify(NotifyState::Ready);
@@ -156,13 +157,13 @@ fn nothing(loaded: &Loaded) -> String {
 }
 
 /// The first signal stops in order, the second ends the process.
-fn stop_on_signal(stop: Stop) -> Result<(), CliError> {
+fn stop_on_signal(stop: Shutdown) -> Result<(), CliError> {
     let signalled = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if signalled.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }
-        stop.give();
+        stop.trigger();
     })?;
     Ok(())
 }

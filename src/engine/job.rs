@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::audio::AudioError;
+use crate::base::event_queue::SendError;
+use crate::base::ids::ConnectionId;
 use crate::frame::FrameError;
 use crate::model::{ModelError, Package};
 
-use super::mailbox::MailboxSender;
 use super::rows::Row;
-
-/// Number of a connection, unique while the server runs. Jobs of different connections take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
 
 /// One frame to be computed.
 pub struct Job {
@@ -36,8 +33,8 @@ pub struct Job {
     pub quality: Option<u8>,
     /// Set when the result is no longer wanted; looked at before each part of the work.
     pub cancel: Option<Cancel>,
-    /// Where the result goes.
-    pub reply: MailboxSender<Event>,
+    /// Where the result goes: one for all jobs of a connection.
+    pub reply: Arc<dyn Deliver>,
 }
 
 /// The sound of a job.
@@ -108,25 +105,16 @@ pub struct Picture {
     pub bounds: [f32; 4],
 }
 
-/// Something that has happened for a connection.
-#[derive(Debug)]
-pub enum Event {
-    /// A job.
-    Done(Done),
-    /// A package that a client asked to be loaded.
-    Loaded {
-        /// The asker's number.
-        ticket: u64,
-        /// The package's name.
-        name: String,
-        /// How long it took, or why it failed.
-        result: Result<Duration, ModelError>,
-    },
-    /// Another connection has taken up a stream of this one by its token.
-    StreamTaken {
-        /// The stream's number on this connection.
-        stream: u16,
-    },
+/// Where the results of one connection's jobs go. Called by workers, so it must not wait.
+pub trait Deliver: Send + Sync {
+    /// Takes a result.
+    ///
+    /// # Errors
+    /// [`SendError`]: the result is dropped.
+    fn deliver(&self, done: Done) -> Result<(), SendError>;
+
+    /// Whether nobody waits for results any more, so that jobs need not be computed.
+    fn is_gone(&self) -> bool;
 }
 
 /// The result of a job.

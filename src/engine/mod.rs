@@ -1,20 +1,18 @@
 //! Jobs in, pictures out: a bounded, fair queue, a pool of workers, and what they share.
 //!
-//! A job names its connection; connections take turns. Its result goes into the connection's mailbox,
-//! which wakes the connection's thread. Whatever goes wrong in a job, a panic included, is one error in
-//! that mailbox and nothing else.
+//! A job names its connection; connections take turns. Its result is given to the connection's [`Deliver`],
+//! which wakes the connection's thread. Whatever goes wrong in a job, a panic included, is one error there
+//! and nothing else.
 
 mod admission;
 mod job;
 mod load;
-mod mailbox;
 mod pool;
 mod queue;
 mod rows;
 mod worker;
 
 use std::hash::RandomState;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +21,9 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::base::event_queue::SendError;
+use crate::base::ids::ConnectionId;
+use crate::base::panic::catch_panic;
 use crate::config::Config;
 use crate::model::{
     CheckLimits, LoadLimits, ModelError, Package, Registry, check_in_child, is_model_name,
@@ -30,10 +31,7 @@ use crate::model::{
 use crate::observe::Stats;
 
 pub use admission::{Admission, Cost, Overloaded, Permit};
-pub use job::{
-    Cancel, ConnectionId, Done, Event, Job, JobAudio, JobError, Picture, PictureKind, WindowRow,
-};
-pub use mailbox::{Mailbox, MailboxSender, SendError, mailbox};
+pub use job::{Cancel, Deliver, Done, Job, JobAudio, JobError, Picture, PictureKind, WindowRow};
 pub use pool::PoolError;
 pub use queue::{FairQueue, Full};
 pub use rows::{Row, RowCache};
@@ -82,6 +80,22 @@ impl std::fmt::Display for Loading {
 }
 
 impl std::error::Error for Loading {}
+
+/// Told how the loading of a package went, and how long it took, on the loading thread.
+pub type OnLoaded = Box<dyn FnOnce(Result<Duration, ModelError>) + Send>;
+
+/// Takes no result: for jobs that the engine runs itself.
+struct NoReply;
+
+impl Deliver for NoReply {
+    fn deliver(&self, _: Done) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
 
 /// The engine. Clones share it.
 #[derive(Clone)]
@@ -147,7 +161,7 @@ impl Engine {
         Ok(Engine { shared, pool })
     }
 
-    /// Takes a job, or refuses it at once. Its result comes to the job's mailbox.
+    /// Takes a job, or refuses it at once. Its result comes to the job's [`Deliver`].
     ///
     /// # Errors
     /// [`Refused`]
@@ -168,18 +182,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads a package of the models folder for a client, on a thread of its own; [`Event::Loaded`] tells
-    /// how it went. Where a checker is configured the package is first loaded and run in a child process,
+    /// Loads a package of the models folder for a client, on a thread of its own, which calls `on_result`
+    /// with the time it took. Where a checker is configured the package is first loaded and run in a child process,
     /// so that a crafted network can harm nothing but the child.
     ///
     /// # Errors
     /// [`Loading`]: one package is loaded at a time.
-    pub fn load(
-        &self,
-        name: String,
-        ticket: u64,
-        reply: MailboxSender<Event>,
-    ) -> Result<(), Loading> {
+    pub fn load(&self, name: String, on_result: OnLoaded) -> Result<(), Loading> {
         let mut loader = self
             .shared
             .loader
@@ -196,22 +205,15 @@ impl Engine {
             .name("load".to_owned())
             .spawn(move || {
                 let started = Instant::now();
-                let loaded = catch_unwind(AssertUnwindSafe(|| engine.load_named(&name)));
+                let loaded = catch_panic(|| engine.load_named(&name));
                 let result = match loaded {
                     Ok(result) => result.map(|_| started.elapsed()),
                     Err(_) => Err(ModelError::Network {
-                        network: name.clone(),
+                        network: name,
                         reason: "loading it panicked; the log says how".to_owned(),
                     }),
                 };
-                deliver(
-                    &reply,
-                    Event::Loaded {
-                        ticket,
-                        name,
-                        result,
-                    },
-                );
+                on_result(result);
             });
         *loader = Some(thread.map_err(|_| Loading)?);
         Ok(())
@@ -354,7 +356,6 @@ impl Engine {
         picture: PictureKind,
         frame_id: u32,
     ) -> Result<(), JobError> {
-        let (reply, _mailbox) = mailbox(1).map_err(|_| JobError::Stopping)?;
         let audio = match package.front_end() {
             // In a steady stream one row of a window is new, and the others were computed before.
             Some(spec) => {
@@ -377,7 +378,7 @@ impl Engine {
             picture,
             quality: None,
             cancel: None,
-            reply,
+            reply: Arc::new(NoReply),
         };
         worker.run(&job, 1, &self.shared.common).map(drop)
     }
@@ -420,14 +421,14 @@ impl Shared {
         worker: usize,
         work: impl FnOnce(&mut Worker) -> Result<T, JobError>,
     ) -> Result<T, JobError> {
-        let done = catch_unwind(AssertUnwindSafe(|| {
+        let done = catch_panic(|| {
             // Taken out while it works: what a panic leaves half-done is dropped with it, and a worker that
             // waits for its helpers (rayon may give it another job meanwhile) holds no lock.
             let mut own = std::mem::take(&mut *self.slot(worker));
             let result = work(&mut own);
             *self.slot(worker) = own;
             result
-        }));
+        });
         done.unwrap_or(Err(JobError::Panicked))
     }
 
@@ -453,19 +454,26 @@ fn finish(job: &Job, queued: Duration, compute: Duration, result: Result<Picture
         compute,
         finished: Instant::now(),
     };
-    deliver(&job.reply, Event::Done(done));
-}
-
-fn deliver(reply: &MailboxSender<Event>, event: Event) {
-    if reply.send(event) == Err(SendError::Full) {
-        // The mailbox has room for all that its connection may have in flight.
-        log::error!("a connection's mailbox is full: a result is lost");
+    if job.reply.deliver(done) == Err(SendError::Full) {
+        // The queue has room for all that its connection may have in flight.
+        log::error!("a connection's event queue is full: a result is lost");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::event_queue::{EventSender, event_queue};
+
+    impl Deliver for EventSender<Done> {
+        fn deliver(&self, done: Done) -> Result<(), SendError> {
+            self.send(done)
+        }
+
+        fn is_gone(&self) -> bool {
+            EventSender::is_gone(self)
+        }
+    }
 
     #[test]
     fn a_panic_costs_its_own_job_and_the_worker_goes_on() {
@@ -477,7 +485,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/packages/tiny");
         let package = engine.load_folder(Path::new(folder)).unwrap();
         let frame = |ticket| {
-            let (reply, mailbox) = mailbox(1).unwrap();
+            let (reply, results) = event_queue::<Done>(1).unwrap();
             let job = Job {
                 connection: ConnectionId(1),
                 ticket,
@@ -487,10 +495,10 @@ mod tests {
                 picture: PictureKind::Mouth,
                 quality: None,
                 cancel: None,
-                reply,
+                reply: Arc::new(reply),
             };
             engine.submit(job).unwrap();
-            let Some(Event::Done(done)) = mailbox.wait(Duration::from_secs(60)) else {
+            let Some(done) = results.wait(Duration::from_secs(60)) else {
                 panic!("a job has no result")
             };
             assert_eq!(done.ticket, ticket);

@@ -2,7 +2,7 @@
 
 use super::image::planes_to_bgr;
 use super::{BgrImage, FrameError};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::base::panic::catch_panic;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace as ZuneColorSpace;
 use zune_core::options::DecoderOptions;
@@ -88,9 +88,7 @@ impl JpegEncoder {
         }
         let start = out.len();
         // mozjpeg reports its errors by unwinding.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            encode(bgr, width, height, self.quality, out)
-        }));
+        let result = catch_panic(|| encode(bgr, width, height, self.quality, out));
         match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
@@ -99,11 +97,9 @@ impl JpegEncoder {
                     reason: error.to_string(),
                 })
             }
-            Err(panic) => {
+            Err(reason) => {
                 out.truncate(start);
-                Err(FrameError::NotEncodable {
-                    reason: panic_words(panic.as_ref()),
-                })
+                Err(FrameError::NotEncodable { reason })
             }
         }
     }
@@ -130,14 +126,6 @@ fn encode(
 
 fn clamp_quality(quality: u8) -> u8 {
     quality.clamp(*QUALITY_RANGE.start(), *QUALITY_RANGE.end())
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    words
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("it gave no reason")
-        .to_owned()
 }
 
 /// Decodes a JPEG to interleaved BGR.

@@ -31,7 +31,7 @@ pub use manifest::{
 };
 pub use network::{Network, NetworkState, TensorSpec, read_network};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
-pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
+pub use package::{Package, PackageMemory, UnetTensors};
 pub use registry::Registry;
 pub use sandbox::{CheckLimits, check_in_child, confine_this_process};
 pub use states::KeptFrames;

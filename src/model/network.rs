@@ -4,8 +4,8 @@ use super::calibration::Calibration;
 use super::fuse::{self, FuseReport, Keep, Precision, Program};
 use super::states::{FusedState, KeptFrames, TractState};
 use super::{LoadLimits, ModelError, files};
+use crate::base::panic::catch_panic;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -498,14 +498,8 @@ pub(super) fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, Mode
 
 /// Turns a panic of the engine into an error.
 pub(super) fn fenced<T>(network: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str);
-        let words = words
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no reason given");
-        ModelError::Network {
-            network: network.to_owned(),
-            reason: format!("the engine panicked: {words}"),
-        }
+    catch_panic(work).map_err(|message| ModelError::Network {
+        network: network.to_owned(),
+        reason: format!("the engine panicked: {message}"),
     })
 }

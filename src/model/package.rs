@@ -4,6 +4,7 @@ use super::files::read_limited;
 use super::load::Loader;
 use super::{CropCache, KeptFrames, LoadLimits, Manifest, ModelError, Network, NetworkState};
 use crate::audio::FrontEndSpec;
+use crate::base::ping_pong::ping_pong;
 use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -349,35 +350,4 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         difference => difference,
     };
     a.iter().zip(b).map(difference).fold(0.0, f32::max)
-}
-
-/// The idle frame for a frame id that may run past the last: frames are walked forth and back, the ends once each.
-///
-/// `frame_count` 0 gives 0.
-pub fn ping_pong(frame_id: u32, frame_count: u32) -> u32 {
-    if frame_count < 2 {
-        return 0;
-    }
-    let period = 2 * (u64::from(frame_count) - 1);
-    let step = u64::from(frame_id) % period;
-    step.min(period - step) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_walked_to_and_fro() {
-        let walk: Vec<u32> = (0..10).map(|id| ping_pong(id, 4)).collect();
-        assert_eq!(walk, [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]);
-        assert_eq!((ping_pong(7, 1), ping_pong(7, 0)), (0, 0));
-        assert_eq!(
-            (0..5).map(|id| ping_pong(id, 2)).collect::<Vec<_>>(),
-            [0, 1, 0, 1, 0]
-        );
-        for id in [u32::MAX - 1, u32::MAX] {
-            assert_eq!(ping_pong(id, 1 << 31), id - (u32::MAX - 1));
-        }
-    }
 }

@@ -10,12 +10,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use crate::base::shutdown::Shutdown;
 use crate::config::Config;
 use crate::engine::{Engine, PoolError};
 use crate::model::{ModelError, Registry};
 use crate::observe::Stats;
 use crate::session::Context;
-use crate::transport::{self, Stop, TransportError};
+use crate::transport::{self, TransportError};
 
 pub use assets::{Assets, AssetsError};
 pub use site::Site;
@@ -90,7 +91,7 @@ pub struct Loaded {
 pub struct App {
     context: Arc<Context>,
     server: transport::Server,
-    stop: Stop,
+    stop: Shutdown,
     loader: Option<JoinHandle<()>>,
 }
 
@@ -101,7 +102,7 @@ impl App {
     /// [`StartError`]
     pub fn start(
         config: &Config,
-        stop: Stop,
+        stop: Shutdown,
         on_loaded: impl FnOnce(&Loaded) + Send + 'static,
     ) -> Result<App, StartError> {
         let folders = Registry::folders(&config.models_dir).map_err(StartError::Models)?;
@@ -163,7 +164,7 @@ impl App {
     /// Stops: no further connection, what is in flight is finished within the drain limit, every
     /// connection is closed, every thread has ended.
     pub fn stop(mut self) {
-        self.stop.give();
+        self.stop.trigger();
         self.wait_loaded();
         self.server.stop();
         self.context.engine.stop();
@@ -172,11 +173,11 @@ impl App {
 
 /// Loads and measures the packages, one after another. One that fails is told in the log, and the others
 /// are served.
-fn load(context: &Context, folders: &[std::path::PathBuf], stop: &Stop) -> Loaded {
+fn load(context: &Context, folders: &[std::path::PathBuf], stop: &Shutdown) -> Loaded {
     let mut loaded = Loaded::default();
     let limit = context.limits.max_packages as usize;
     for (count, folder) in folders.iter().enumerate() {
-        if stop.is_given() {
+        if stop.is_triggered() {
             break;
         }
         if count == limit {

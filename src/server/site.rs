@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::engine::{ConnectionId, Event, MailboxSender};
+use crate::base::event_queue::EventSender;
+use crate::base::ids::ConnectionId;
 use crate::model::Package;
 use crate::protocol::negotiate;
-use crate::session::{Context, Conversation, metadata, model_list, stats_snapshot};
+use crate::session::{Context, Conversation, Event, metadata, model_list, stats_snapshot};
 use crate::transport::http::{Head, Response};
 use crate::transport::routes::Route;
-use crate::transport::{Negotiated, Service, Session};
+use crate::transport::{Negotiated, Service};
 
 use super::assets::Assets;
 use super::metrics;
@@ -103,6 +104,8 @@ impl Site {
 }
 
 impl Service for Site {
+    type Session = Conversation;
+
     fn get(&self, route: &Route, head: &Head) -> Response {
         let response = match route {
             Route::Asset(path) => self.asset(path, head),
@@ -143,18 +146,13 @@ impl Service for Site {
         &self,
         subprotocol: Option<&'static str>,
         connection: ConnectionId,
-        events: MailboxSender<Event>,
-    ) -> Box<dyn Session> {
-        Box::new(Conversation::new(
-            self.context.clone(),
-            subprotocol,
-            connection,
-            events,
-        ))
+        events: EventSender<Event>,
+    ) -> Conversation {
+        Conversation::new(self.context.clone(), subprotocol, connection, events)
     }
 
-    fn mailbox_capacity(&self) -> usize {
-        self.context.mailbox_capacity()
+    fn event_capacity(&self) -> usize {
+        self.context.event_capacity()
     }
 
     fn on_refused(&self) {

@@ -9,7 +9,7 @@ use crate::protocol::{
 use crate::transport::Outbox;
 
 use super::v1::{Conversation, Origin};
-use super::{metadata, model_list, stats_snapshot};
+use super::{Event, metadata, model_list, stats_snapshot};
 
 impl Conversation {
     pub(super) fn control(
@@ -90,9 +90,18 @@ impl Conversation {
                     let text = format!("{limit} packages are served already (--max-packages)");
                     return Err(ErrorReply::new(Code::TooLarge, text));
                 }
+                let (events, name) = (self.events.clone(), model_name.clone());
+                let on_result = Box::new(move |result| {
+                    // A client that has left needs no answer.
+                    let _ = events.send(Event::Loaded {
+                        ticket,
+                        name,
+                        result,
+                    });
+                });
                 self.context
                     .engine
-                    .load(model_name, ticket, self.events.clone())
+                    .load(model_name, on_result)
                     .map_err(|loading| ErrorReply::new(Code::Busy, loading.to_string()))?;
                 self.await_load(ticket, origin.clone());
                 return Ok(None);

@@ -5,6 +5,7 @@
 mod batch;
 mod control;
 mod describe;
+mod event;
 mod resumable;
 mod streams;
 mod v1;
@@ -12,13 +13,15 @@ mod v1;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::{Config, Limits};
+use crate::base::limits::Limits;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::model::{ModelError, Package};
 use crate::observe::Stats;
 use crate::protocol::{self, Code, Decoder, ErrorReply};
 
 pub use describe::{metadata, model_list, stats_snapshot};
+pub use event::Event;
 pub use resumable::Resumable;
 pub use v1::Conversation;
 
@@ -79,7 +82,7 @@ impl Context {
 
     /// Events that may wait for one session: a result for each frame that it may have in the engine, and the
     /// loss of each stream.
-    pub fn mailbox_capacity(&self) -> usize {
+    pub fn event_capacity(&self) -> usize {
         self.limits.max_in_flight as usize * batch::FRAMES_AT_A_TIME
             + self.max_stream_jobs()
             + self.limits.max_streams as usize

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::{Event, MailboxSender, Permit, Row};
+use crate::base::event_queue::EventSender;
+use crate::engine::{Permit, Row};
 use crate::model::Package;
 use crate::protocol::stream::StreamStats;
 use crate::stream::{Detached, Micros, Stream};
+
+use super::Event;
 
 /// A stream of the server.
 pub(super) type ServedStream = Stream<Arc<Package>, Row>;
@@ -25,7 +28,7 @@ pub(super) struct Live {
 
 /// The connection of a stream.
 pub(super) struct Owner {
-    pub(super) events: MailboxSender<Event>,
+    pub(super) events: EventSender<Event>,
     /// The stream's number there.
     pub(super) stream: u16,
 }
@@ -133,7 +136,7 @@ impl Resumable {
                 let detached = stream.detach();
                 // Nothing of it waits any more, so that the time plays no part in its figures.
                 live.state = LiveState::Taken(Box::new(stream.stats(0)));
-                // A connection that is gone, or has its mailbox full, finds it out by itself.
+                // A connection that is gone, or has its queue full, finds it out by itself.
                 let _ = live.owner.events.send(Event::StreamTaken {
                     stream: live.owner.stream,
                 });

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::engine::{
-    ConnectionId, Done, Event, Job, JobAudio, JobError, MailboxSender, Picture, PictureKind,
-    Refused,
-};
+use crate::base::event_queue::EventSender;
+use crate::base::ids::ConnectionId;
+use crate::engine::{Deliver, Done, Job, JobAudio, JobError, Picture, PictureKind, Refused};
 use crate::model::Package;
 use crate::observe::Asked;
 use crate::protocol::stream::CloseReason;
@@ -22,7 +21,7 @@ use crate::transport::{Incoming, Outbox, Session};
 
 use super::batch::Batches;
 use super::streams::Streams;
-use super::{Context, stats_snapshot};
+use super::{Context, Event, stats_snapshot};
 
 /// Where an answer goes back to: how it is encoded, and which request it answers.
 #[derive(Clone, Debug)]
@@ -93,7 +92,9 @@ enum Pending {
 pub struct Conversation {
     pub(super) context: Arc<Context>,
     pub(super) connection: ConnectionId,
-    pub(super) events: MailboxSender<Event>,
+    pub(super) events: EventSender<Event>,
+    /// The same queue, as jobs take it.
+    pub(super) reply: Arc<dyn Deliver>,
     /// What binary messages of this connection are.
     pub(super) protocol: Protocol,
     /// Whether that protocol is switched on.
@@ -114,12 +115,13 @@ impl Conversation {
         context: Arc<Context>,
         subprotocol: Option<&str>,
         connection: ConnectionId,
-        events: MailboxSender<Event>,
+        events: EventSender<Event>,
     ) -> Conversation {
         let settled = negotiate(subprotocol, context.decoder.enabled);
         context.stats.connected();
         Conversation {
             connection,
+            reply: Arc::new(events.clone()),
             events,
             protocol: settled.protocol,
             enabled: settled.enabled,
@@ -241,7 +243,7 @@ impl Conversation {
             picture: PictureKind::Mouth,
             quality: None,
             cancel: None,
-            reply: self.events.clone(),
+            reply: self.reply.clone(),
         })
     }
 
@@ -348,6 +350,8 @@ impl Conversation {
 }
 
 impl Session for Conversation {
+    type Event = Event;
+
     fn on_open(&mut self, _now: Instant, out: &mut Outbox) {
         if !self.enabled {
             let fault = Fault::Disabled {

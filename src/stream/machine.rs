@@ -8,10 +8,9 @@ use super::figures::{Estimate, Figures, Window};
 use super::hearing::Hearing;
 use super::pump::{Item, State};
 use super::utterance::Utterance;
-use super::{
-    Output, SharedPackage, StreamConfig, StreamPackage, StreamPicture, frame_sample, idle_frame,
-};
+use super::{Output, SharedPackage, StreamConfig, StreamPackage, StreamPicture, frame_sample};
 use crate::audio::{AudioError, FRAMES_PER_SECOND, SilenceDetector};
+use crate::base::ping_pong::ping_pong;
 use crate::protocol::Code;
 use crate::protocol::stream::{
     AudioChunk, Changed, CloseReason, Closed, DropReason, Dropped, ImageKind, Open, Opened,
@@ -558,6 +557,6 @@ impl<P, R> Stream<P, R> {
 
     /// The idle frame at a place of the walk of `package`.
     pub(super) fn avatar_frame(package: &StreamPackage<P>, frame_id: u32) -> u32 {
-        idle_frame(frame_id, package.frame_count)
+        ping_pong(frame_id, package.frame_count)
     }
 }

@@ -158,15 +158,4 @@ pub enum Output<P, R> {
     Closed,
 }
 
-/// The idle frame at a place of the walk, to and fro: 0 1 2 … n-1 n-2 … 1 0 1 …
-fn idle_frame(frame_id: u32, frame_count: u32) -> u32 {
-    let period = 2 * u64::from(frame_count.max(2) - 1);
-    let step = u64::from(frame_id) % period;
-    if frame_count < 2 {
-        0
-    } else {
-        step.min(period - step) as u32
-    }
-}
-
 type SharedPackage<P> = Arc<StreamPackage<P>>;

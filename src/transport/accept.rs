@@ -2,19 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{self, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::Limits;
-use crate::engine::{ConnectionId, Mailbox, MailboxSender, mailbox};
+use crate::base::event_queue::{EventQueue, EventSender, event_queue};
+use crate::base::ids::ConnectionId;
+use crate::base::limits::Limits;
+use crate::base::poll::{Interest, until, wait};
+use crate::base::shutdown::Shutdown;
 
 use super::connection;
 use super::http::Response;
-use super::poll::{Interest, until, wait};
 use super::session::Service;
-use super::stop::Stop;
 
 /// Pause after a failed accept: "out of descriptors" would come again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -26,12 +27,12 @@ const MAX_REFUSED: usize = 16;
 const STACK_BYTES: usize = 512 * 1024;
 
 /// What all threads of the transport share.
-pub(super) struct Shared {
-    pub(super) service: Arc<dyn Service>,
+pub(super) struct Shared<S> {
+    pub(super) service: Arc<S>,
     pub(super) limits: Limits,
     /// Origins that may open a WebSocket; empty: all.
     pub(super) origins: Vec<String>,
-    pub(super) stop: Stop,
+    pub(super) stop: Shutdown,
 }
 
 /// Why the transport could not start.
@@ -59,7 +60,7 @@ impl std::error::Error for TransportError {}
 /// A server that accepts connections until it is stopped or dropped.
 pub struct Server {
     address: SocketAddr,
-    stop: Stop,
+    stop: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,19 +69,19 @@ impl Server {
     ///
     /// # Errors
     /// [`TransportError`]
-    pub fn start(
+    pub fn start<S: Service>(
         listener: TcpListener,
-        service: Arc<dyn Service>,
+        service: Arc<S>,
         limits: &Limits,
         origins: &[String],
-        stop: Stop,
+        stop: Shutdown,
     ) -> Result<Server, TransportError> {
         listener
             .set_nonblocking(true)
             .map_err(TransportError::Listener)?;
         let address = listener.local_addr().map_err(TransportError::Listener)?;
         let (ended, endings) =
-            mailbox(limits.max_connections as usize).map_err(TransportError::Resources)?;
+            event_queue(limits.max_connections as usize).map_err(TransportError::Resources)?;
         let acceptor = Acceptor {
             shared: Arc::new(Shared {
                 service,
@@ -115,7 +116,7 @@ impl Server {
     }
 
     fn end(&mut self) {
-        self.stop.give();
+        self.stop.trigger();
         if let Some(thread) = self.thread.take() {
             // A panic there was reported by the panic hook already.
             let _ = thread.join();
@@ -129,16 +130,16 @@ impl Drop for Server {
     }
 }
 
-struct Acceptor {
-    shared: Arc<Shared>,
+struct Acceptor<S> {
+    shared: Arc<Shared<S>>,
     threads: HashMap<ConnectionId, JoinHandle<()>>,
     refused: VecDeque<(Instant, TcpStream)>,
-    ended: MailboxSender<ConnectionId>,
+    ended: EventSender<ConnectionId>,
     next_id: u64,
 }
 
 /// Tells the acceptor that a connection's thread is about to end, however it ends.
-struct Ending(MailboxSender<ConnectionId>, ConnectionId);
+struct Ending(EventSender<ConnectionId>, ConnectionId);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -146,10 +147,10 @@ impl Drop for Ending {
     }
 }
 
-impl Acceptor {
-    fn run(mut self, listener: &TcpListener, endings: &Mailbox<ConnectionId>) {
+impl<S: Service> Acceptor<S> {
+    fn run(mut self, listener: &TcpListener, endings: &EventQueue<ConnectionId>) {
         let stop = self.shared.stop.clone();
-        while !stop.is_given() {
+        while !stop.is_triggered() {
             let oldest = self.refused.front().map(|(at, _)| *at + REFUSED_FOR);
             let interests = [
                 Interest::read(listener),
@@ -217,7 +218,7 @@ impl Acceptor {
         let sent = stream
             .set_nonblocking(true)
             .and_then(|()| stream.write_all(&bytes))
-            .and_then(|()| stream.shutdown(Shutdown::Write));
+            .and_then(|()| stream.shutdown(net::Shutdown::Write));
         if sent.is_ok() {
             if self.refused.len() == MAX_REFUSED {
                 self.refused.pop_front();
@@ -237,8 +238,8 @@ impl Acceptor {
         }
     }
 
-    fn reap(&mut self, endings: &Mailbox<ConnectionId>) {
-        endings.silence();
+    fn reap(&mut self, endings: &EventQueue<ConnectionId>) {
+        endings.clear_wakeup();
         while let Some(id) = endings.take() {
             if let Some(thread) = self.threads.remove(&id) {
                 let _ = thread.join();

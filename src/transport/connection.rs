@@ -4,20 +4,25 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::engine::ConnectionId;
+use crate::base::ids::ConnectionId;
+use crate::base::poll::{Interest, until, wait};
 
 use super::accept::Shared;
 use super::http::{Head, HeadError, Method, Response};
-use super::poll::{Interest, until, wait};
 use super::routes::Route;
-use super::session::Negotiated;
+use super::session::{Negotiated, Service};
 use super::socket;
 
 /// Most bytes read and thrown away after the last response.
 const LINGER_BYTES: usize = 64 * 1024;
 
 /// Serves one connection to its end. Never panics because of what the client sends.
-pub(super) fn serve(stream: TcpStream, peer: SocketAddr, id: ConnectionId, shared: &Shared) {
+pub(super) fn serve<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: ConnectionId,
+    shared: &Shared<S>,
+) {
     let prepared = stream
         .set_nonblocking(true)
         .and_then(|()| stream.set_nodelay(true));
@@ -38,15 +43,15 @@ pub(super) fn serve(stream: TcpStream, peer: SocketAddr, id: ConnectionId, share
     }
 }
 
-struct Http<'a> {
+struct Http<'a, S> {
     stream: TcpStream,
     peer: SocketAddr,
-    shared: &'a Shared,
+    shared: &'a Shared<S>,
     /// Bytes that came and were not used yet.
     buffer: Vec<u8>,
 }
 
-impl Http<'_> {
+impl<S: Service> Http<'_, S> {
     /// Answers requests until a handshake comes (it is returned) or the connection is to be closed.
     fn run(&mut self) -> io::Result<Option<Head>> {
         let limits = &self.shared.limits;
@@ -81,8 +86,9 @@ impl Http<'_> {
                 self.respond(&wrong, false, false)?;
                 return Ok(None);
             }
-            let keep_alive =
-                head.keeps_alive() && head.method != Method::Other && !self.shared.stop.is_given();
+            let keep_alive = head.keeps_alive()
+                && head.method != Method::Other
+                && !self.shared.stop.is_triggered();
             let response = match (head.method, &route) {
                 (Method::Other, _) => Response::text(405, "only GET and HEAD are answered here")
                     .with("Allow", "GET, HEAD"),
@@ -129,7 +135,7 @@ impl Http<'_> {
                 });
             }
             // A request that is not whole when the server stops is not begun.
-            if self.shared.stop.is_given() {
+            if self.shared.stop.is_triggered() {
                 return Ok(Incoming::Nothing);
             }
             let interests = [

@@ -1,35 +1,36 @@
-//! A connection without a socket: a session, its outbox and mailbox, and a clock that the test sets.
+//! A connection without a socket: a session, its outbox and event queue, and a clock that the test sets.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::config::Limits;
-use crate::engine::{ConnectionId, Event, Mailbox, mailbox};
+use crate::base::event_queue::{EventQueue, event_queue};
+use crate::base::ids::ConnectionId;
+use crate::base::limits::Limits;
 
 use super::session::{Incoming, Outbox, Outgoing, Service, Session};
 
 /// Runs a session as a real connection would, on a clock that stands still between calls.
-pub struct MemoryConnection {
-    session: Box<dyn Session>,
-    events: Mailbox<Event>,
+pub struct MemoryConnection<S: Session> {
+    session: S,
+    events: EventQueue<S::Event>,
     outbox: Outbox,
     now: Instant,
 }
 
-impl MemoryConnection {
+impl<S: Session> MemoryConnection<S> {
     /// Opens a session of `service`.
     ///
     /// # Errors
     /// The system has no descriptor left.
     pub fn open(
-        service: &dyn Service,
+        service: &impl Service<Session = S>,
         subprotocol: Option<&'static str>,
         id: ConnectionId,
         limits: &Limits,
-    ) -> io::Result<MemoryConnection> {
-        let (sender, events) = mailbox(service.mailbox_capacity())?;
+    ) -> io::Result<MemoryConnection<S>> {
+        let (sender, events) = event_queue(service.event_capacity())?;
         let now = Instant::now();
         let mut session = service.open(subprotocol, id, sender);
         let mut outbox = Outbox::new(limits.max_outbox_bytes as usize);

@@ -7,13 +7,10 @@ mod accept;
 mod connection;
 pub mod http;
 mod memory;
-mod poll;
 pub mod routes;
 mod session;
 mod socket;
-mod stop;
 
 pub use accept::{Server, TransportError};
 pub use memory::MemoryConnection;
 pub use session::{Close, Incoming, Negotiated, Outbox, Outgoing, Service, Session};
-pub use stop::Stop;

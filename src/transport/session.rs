@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::engine::{ConnectionId, Event, MailboxSender};
+use crate::base::event_queue::EventSender;
+use crate::base::ids::ConnectionId;
 
 use super::http::{Head, Response};
 use super::routes::Route;
@@ -134,6 +135,9 @@ impl Outbox {
 
 /// One client's conversation. All calls come from the thread of its connection.
 pub trait Session: Send {
+    /// What wakes it besides messages: results of work that it gave away.
+    type Event: Send + 'static;
+
     /// The connection is open.
     fn on_open(&mut self, _now: Instant, _out: &mut Outbox) {}
 
@@ -141,12 +145,15 @@ pub trait Session: Send {
     fn on_message(&mut self, message: Incoming<'_>, now: Instant, out: &mut Outbox);
 
     /// Work that the session gave away has finished.
-    fn on_event(&mut self, event: Event, now: Instant, out: &mut Outbox);
+    fn on_event(&mut self, event: Self::Event, now: Instant, out: &mut Outbox);
 
     /// When [`Session::on_deadline`] wants to be called; asked again after every other call.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
+
+    /// The outbox is below its limit again after it was over it: there is room for more.
+    fn on_writable(&mut self, _now: Instant, _out: &mut Outbox) {}
 
     /// The deadline has come.
     fn on_deadline(&mut self, _now: Instant, _out: &mut Outbox) {}
@@ -170,8 +177,14 @@ pub enum Negotiated {
     Refuse(Response),
 }
 
+/// The events of a service's sessions.
+pub type EventOf<S> = <<S as Service>::Session as Session>::Event;
+
 /// What the transport serves: answers to GET, and sessions.
-pub trait Service: Send + Sync {
+pub trait Service: Send + Sync + 'static {
+    /// One client's side of it.
+    type Session: Session;
+
     /// Answers a GET or HEAD request.
     fn get(&self, route: &Route, head: &Head) -> Response;
 
@@ -183,11 +196,11 @@ pub trait Service: Send + Sync {
         &self,
         subprotocol: Option<&'static str>,
         connection: ConnectionId,
-        events: MailboxSender<Event>,
-    ) -> Box<dyn Session>;
+        events: EventSender<EventOf<Self>>,
+    ) -> Self::Session;
 
     /// How many events may wait for a session: all that it may have given away.
-    fn mailbox_capacity(&self) -> usize {
+    fn event_capacity(&self) -> usize {
         64
     }
 

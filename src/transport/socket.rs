@@ -17,14 +17,15 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::config::Limits;
-use crate::engine::{ConnectionId, Event, Mailbox, mailbox};
+use crate::base::event_queue::{EventQueue, event_queue};
+use crate::base::ids::ConnectionId;
+use crate::base::limits::Limits;
+use crate::base::poll::{Interest, until, wait};
+use crate::base::shutdown::Shutdown;
 
 use super::accept::Shared;
 use super::http::{Head, Response};
-use super::poll::{Interest, until, wait};
-use super::session::{Incoming, Outbox, Outgoing, Session};
-use super::stop::Stop;
+use super::session::{Incoming, Outbox, Outgoing, Service, Session};
 
 /// Messages taken before replies and deadlines get their turn again.
 const READS_PER_TURN: usize = 16;
@@ -92,15 +93,15 @@ pub(super) fn accept_key(
 }
 
 /// Serves a session over a socket whose handshake is done. `leftover` came behind the handshake.
-pub(super) fn serve(
+pub(super) fn serve<S: Service>(
     stream: TcpStream,
     leftover: Vec<u8>,
     subprotocol: Option<&'static str>,
     id: ConnectionId,
-    shared: &Shared,
+    shared: &Shared<S>,
 ) -> End {
     let limits = &shared.limits;
-    let (sender, events) = match mailbox(shared.service.mailbox_capacity()) {
+    let (sender, events) = match event_queue(shared.service.event_capacity()) {
         Ok(both) => both,
         Err(error) => return End::Resources(error),
     };
@@ -118,6 +119,7 @@ pub(super) fn serve(
         session,
         events,
         outbox: Outbox::new(limits.max_outbox_bytes as usize),
+        was_over: false,
         limits,
         stop: &shared.stop,
         unflushed_since: None,
@@ -131,13 +133,15 @@ pub(super) fn serve(
     }
 }
 
-struct Socket<'a> {
+struct Socket<'a, S: Session> {
     socket: WebSocket<TcpStream>,
-    session: Box<dyn Session>,
-    events: Mailbox<Event>,
+    session: S,
+    events: EventQueue<S::Event>,
     outbox: Outbox,
+    /// Whether the outbox has been over its limit and the session was not told of room since.
+    was_over: bool,
     limits: &'a Limits,
-    stop: &'a Stop,
+    stop: &'a Shutdown,
     /// Since when bytes wait for the client to take them.
     unflushed_since: Option<Instant>,
     /// When anything last came from the client.
@@ -161,7 +165,7 @@ enum Read {
     Paused,
 }
 
-impl Socket<'_> {
+impl<S: Session> Socket<'_, S> {
     fn run(&mut self) -> Result<End, End> {
         self.session.on_open(Instant::now(), &mut self.outbox);
         loop {
@@ -171,6 +175,7 @@ impl Socket<'_> {
             self.write()?;
             let mut read = self.read()?;
             self.write()?;
+            self.tell_room()?;
             if read == Read::Paused && !self.holds_back() {
                 // What it paused for was sent meanwhile.
                 read = Read::More;
@@ -200,7 +205,7 @@ impl Socket<'_> {
             }
             return Ok(());
         }
-        if self.stop.is_given() && self.drain_by.is_none() {
+        if self.stop.is_triggered() && self.drain_by.is_none() {
             self.drain_by = Some(now + self.limits.drain());
             self.session.on_drain(now, &mut self.outbox);
         }
@@ -228,7 +233,7 @@ impl Socket<'_> {
     }
 
     fn take_events(&mut self, now: Instant) {
-        self.events.silence();
+        self.events.clear_wakeup();
         while let Some(event) = self.events.take() {
             self.session.on_event(event, now, &mut self.outbox);
         }
@@ -237,6 +242,7 @@ impl Socket<'_> {
     /// Sends what waits, as far as the client takes it. One message at a time is given to the socket,
     /// so that its buffer holds no more than one.
     fn write(&mut self) -> Result<(), End> {
+        self.was_over |= self.outbox.is_over();
         loop {
             if self.unflushed_since.is_some() {
                 match self.socket.flush() {
@@ -254,6 +260,17 @@ impl Socket<'_> {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Tells the session once the outbox has room again, and sends what it then says.
+    fn tell_room(&mut self) -> Result<(), End> {
+        while self.was_over && !self.outbox.is_over() {
+            self.was_over = false;
+            self.session.on_writable(Instant::now(), &mut self.outbox);
+            self.was_over = self.outbox.is_over();
+            self.write()?;
+        }
+        Ok(())
     }
 
     fn send(&mut self, message: Message) -> Result<(), End> {
@@ -369,7 +386,7 @@ impl Socket<'_> {
         Err(End::Closed(code.into(), reason))
     }
 
-    /// Waits for the socket, the mailbox, the stop and the nearest deadline.
+    /// Waits for the socket, the event queue, the stop and the nearest deadline.
     fn wait(&mut self, reading: bool, at_once: bool) -> Result<(), End> {
         let writing = self.unflushed_since.is_some();
         let now = Instant::now();

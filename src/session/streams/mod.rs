@@ -325,7 +325,7 @@ impl Conversation {
             picture: picture_kind(job.image),
             quality: Some(job.quality),
             cancel: Some(cancel.clone()),
-            reply: self.events.clone(),
+            reply: self.reply.clone(),
         });
         if submitted.is_ok() {
             let job = StreamJob {

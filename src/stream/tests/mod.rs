@@ -9,6 +9,7 @@ mod sessions;
 mod timing;
 
 use super::*;
+use crate::base::ping_pong::ping_pong;
 use crate::protocol::stream::{
     AudioChunk, DropReason, FLAG_HELD, FLAG_IDLE, FLAG_LAST, Interrupted, Open, StreamBody,
     StreamControl,
@@ -188,7 +189,7 @@ impl World {
                 let picture = StreamPicture {
                     jpeg: Bytes::from_static(b"jpeg"),
                     bounds: [1.0; 4],
-                    avatar_frame: idle_frame(job.frame_id, 10),
+                    avatar_frame: ping_pong(job.frame_id, 10),
                 };
                 let result = if self.fails {
                     Err("broken".to_owned())

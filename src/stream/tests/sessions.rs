@@ -32,7 +32,7 @@ fn an_utterance_sent_at_once_comes_back_whole_and_ahead_of_time() {
         world
             .frames
             .iter()
-            .all(|(_, frame)| frame.avatar_frame == idle_frame(frame.sequence, 10))
+            .all(|(_, frame)| frame.avatar_frame == ping_pong(frame.sequence, 10))
     );
     assert!(world.stream.stats(world.now).lag_ms < 0.0);
 }
@@ -74,7 +74,7 @@ fn an_interrupt_voids_all_that_was_and_the_next_epoch_is_prompt() {
     );
     assert_eq!(
         first.avatar_frame,
-        idle_frame(shown + 1, 10),
+        ping_pong(shown + 1, 10),
         "the idle walk goes on"
     );
     world.control(StreamControl::Interrupt { epoch: 1 });
@@ -251,7 +251,7 @@ fn a_broken_connection_is_taken_up_without_old_frames() {
     let next = &world.frames[sent as usize].1;
     assert_eq!(
         (next.epoch, next.sequence, next.avatar_frame),
-        (1, 0, idle_frame(sent, 10))
+        (1, 0, ping_pong(sent, 10))
     );
 }
 
@@ -269,7 +269,7 @@ fn a_silent_client_is_closed_in_the_end() {
 
 #[test]
 fn the_idle_walk_goes_to_and_fro() {
-    let walk = |count| (0..7).map(move |frame| idle_frame(frame, count));
+    let walk = |count| (0..7).map(move |frame| ping_pong(frame, count));
     assert!(walk(4).eq([0, 1, 2, 3, 2, 1, 0]));
     assert!(walk(1).chain(walk(0)).all(|frame| frame == 0));
 }

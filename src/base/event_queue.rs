@@ -1,7 +1,7 @@
-//! The way from the workers to one connection: a bounded channel and an eventfd that wakes its thread.
+//! A bounded channel whose receiver can be polled together with a socket: an eventfd wakes its thread.
 //!
-//! A worker puts a value into the channel and then rings; the connection's thread polls its socket and
-//! the eventfd together, so a finished frame is sent at once and no thread waits for another.
+//! A sender puts a value into the channel and then writes to the eventfd, so the receiver's thread needs no
+//! second thread to wait for values, and no sender ever waits for it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,15 +10,15 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, eventfd};
 
 /// The receiving end. Dropping it tells every sender that the connection is gone.
-pub struct Mailbox<T> {
+pub struct EventQueue<T> {
     receiver: flume::Receiver<T>,
-    bell: Arc<OwnedFd>,
+    wakeup: Arc<OwnedFd>,
 }
 
-/// A sending end; clones share the mailbox.
-pub struct MailboxSender<T> {
+/// A sending end; clones share the queue.
+pub struct EventSender<T> {
     sender: flume::Sender<T>,
-    bell: Arc<OwnedFd>,
+    wakeup: Arc<OwnedFd>,
 }
 
 /// Why a value was not taken.
@@ -26,36 +26,36 @@ pub struct MailboxSender<T> {
 pub enum SendError {
     /// The connection is gone: nobody waits for the value.
     Gone,
-    /// The mailbox holds as many values as it may. Its owner admits no more work than its mailbox
-    /// holds, so this is a fault of the server's own.
+    /// The queue holds as many values as it may. Its owner admits no more work than the queue has room for,
+    /// so this is a fault of the server's own.
     Full,
 }
 
-/// Makes a mailbox for at most `capacity` values that wait.
+/// Makes a queue for at most `capacity` values that wait.
 ///
 /// # Errors
 /// The system has no descriptor left.
-pub fn mailbox<T>(capacity: usize) -> io::Result<(MailboxSender<T>, Mailbox<T>)> {
-    let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+pub fn event_queue<T>(capacity: usize) -> io::Result<(EventSender<T>, EventQueue<T>)> {
+    let wakeup = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
     let (sender, receiver) = flume::bounded(capacity.max(1));
-    let sender = MailboxSender {
+    let sender = EventSender {
         sender,
-        bell: bell.clone(),
+        wakeup: wakeup.clone(),
     };
-    Ok((sender, Mailbox { receiver, bell }))
+    Ok((sender, EventQueue { receiver, wakeup }))
 }
 
-impl<T> Mailbox<T> {
+impl<T> EventQueue<T> {
     /// The next value, if one is there.
     pub fn take(&self) -> Option<T> {
         self.receiver.try_recv().ok()
     }
 
-    /// Stops the ringing. Call it before the values are taken: a value that comes later rings again.
-    pub fn silence(&self) {
+    /// Takes the wake-up back. Call it before the values are taken: a value that comes later wakes again.
+    pub fn clear_wakeup(&self) {
         let mut count = [0u8; 8];
-        // An error means that the bell was not ringing.
-        let _ = rustix::io::read(&self.bell, &mut count);
+        // An error means that nothing had woken it.
+        let _ = rustix::io::read(&self.wakeup, &mut count);
     }
 
     /// Waits for a value at most `limit`: for connections without a socket, as tests have them.
@@ -64,23 +64,23 @@ impl<T> Mailbox<T> {
     }
 }
 
-impl<T> AsFd for Mailbox<T> {
-    /// Readable while the bell rings.
+impl<T> AsFd for EventQueue<T> {
+    /// Readable from a value's coming until [`EventQueue::clear_wakeup`].
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.wakeup.as_fd()
     }
 }
 
-impl<T> MailboxSender<T> {
-    /// Puts `value` into the mailbox and rings. Never waits.
+impl<T> EventSender<T> {
+    /// Puts `value` into the queue and wakes the receiver. Never waits.
     ///
     /// # Errors
     /// [`SendError`]: the value is dropped.
     pub fn send(&self, value: T) -> Result<(), SendError> {
         match self.sender.try_send(value) {
             Ok(()) => {
-                // It fails only when the bell has rung 2^64 times unheard.
-                let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+                // It fails only after 2^64 wake-ups that nobody has taken.
+                let _ = rustix::io::write(&self.wakeup, &1u64.to_ne_bytes());
                 Ok(())
             }
             Err(flume::TrySendError::Full(_)) => Err(SendError::Full),
@@ -94,11 +94,11 @@ impl<T> MailboxSender<T> {
     }
 }
 
-impl<T> Clone for MailboxSender<T> {
+impl<T> Clone for EventSender<T> {
     fn clone(&self) -> Self {
-        MailboxSender {
+        EventSender {
             sender: self.sender.clone(),
-            bell: self.bell.clone(),
+            wakeup: self.wakeup.clone(),
         }
     }
 }
@@ -108,8 +108,8 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    fn rings<T>(mailbox: &Mailbox<T>) -> bool {
-        let mut fds = [PollFd::new(mailbox, PollFlags::IN)];
+    fn wakes<T>(event_queue: &EventQueue<T>) -> bool {
+        let mut fds = [PollFd::new(event_queue, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -118,26 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn it_rings_until_it_is_silenced() {
-        let (sender, mailbox) = mailbox(2).unwrap();
-        assert!(!rings(&mailbox));
+    fn it_wakes_until_the_wakeup_is_cleared() {
+        let (sender, event_queue) = event_queue(2).unwrap();
+        assert!(!wakes(&event_queue));
         sender.send(1).unwrap();
         sender.send(2).unwrap();
         assert_eq!(sender.send(3), Err(SendError::Full));
-        assert!(rings(&mailbox));
-        mailbox.silence();
-        assert!(!rings(&mailbox));
+        assert!(wakes(&event_queue));
+        event_queue.clear_wakeup();
+        assert!(!wakes(&event_queue));
         assert_eq!(
-            (mailbox.take(), mailbox.take(), mailbox.take()),
+            (event_queue.take(), event_queue.take(), event_queue.take()),
             (Some(1), Some(2), None)
         );
     }
 
     #[test]
     fn a_sender_learns_that_the_connection_is_gone() {
-        let (sender, mailbox) = mailbox::<u32>(2).unwrap();
+        let (sender, event_queue) = event_queue::<u32>(2).unwrap();
         assert!(!sender.is_gone());
-        drop(mailbox);
+        drop(event_queue);
         assert!(sender.is_gone());
         assert_eq!(sender.send(1), Err(SendError::Gone));
     }

@@ -8,19 +8,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// What is awaited of one descriptor.
-pub(super) struct Interest<'a> {
+pub(crate) struct Interest<'a> {
     fd: BorrowedFd<'a>,
     flags: PollFlags,
 }
 
 impl<'a> Interest<'a> {
     /// Something to read.
-    pub(super) fn read(fd: &'a impl AsFd) -> Interest<'a> {
+    pub(crate) fn read(fd: &'a impl AsFd) -> Interest<'a> {
         Interest::new(fd, true, false)
     }
 
     /// Something to read, room to write, both, or neither (then only a broken connection wakes).
-    pub(super) fn new(fd: &'a impl AsFd, read: bool, write: bool) -> Interest<'a> {
+    pub(crate) fn new(fd: &'a impl AsFd, read: bool, write: bool) -> Interest<'a> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, read);
         flags.set(PollFlags::OUT, write);
@@ -33,16 +33,14 @@ impl<'a> Interest<'a> {
 
 /// What has come of one descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ready {
-    /// Anything at all.
-    pub(super) any: bool,
+pub(crate) struct Ready {
     /// Both directions are gone.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
 }
 
 /// Waits until one of the descriptors is ready, or `limit` has passed (`None`: for ever).
 /// A signal may end the wait early, with nothing ready.
-pub(super) fn wait<const N: usize>(
+pub(crate) fn wait<const N: usize>(
     interests: [Interest<'_>; N],
     limit: Option<Duration>,
 ) -> io::Result<[Ready; N]> {
@@ -58,14 +56,13 @@ pub(super) fn wait<const N: usize>(
     Ok(fds.map(|fd| {
         let flags = fd.revents();
         Ready {
-            any: !flags.is_empty(),
             broken: flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
         }
     }))
 }
 
 /// The time from `now` to the nearest of some deadlines; zero for one that has passed.
-pub(super) fn until(
+pub(crate) fn until(
     deadlines: impl IntoIterator<Item = Option<Instant>>,
     now: Instant,
 ) -> Option<Duration> {

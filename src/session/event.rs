@@ -1,0 +1,38 @@
+//! What the connection's thread is told while it waits: results of jobs, packages loaded, streams taken over.
+
+use std::time::Duration;
+
+use crate::base::event_queue::{EventSender, SendError};
+use crate::engine::{Deliver, Done};
+use crate::model::ModelError;
+
+/// Something that has happened for a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// A job.
+    Done(Done),
+    /// A package that a client asked to be loaded.
+    Loaded {
+        /// The asker's number.
+        ticket: u64,
+        /// The package's name.
+        name: String,
+        /// How long it took, or why it failed.
+        result: Result<Duration, ModelError>,
+    },
+    /// Another connection has taken up a stream of this one by its token.
+    StreamTaken {
+        /// The stream's number on this connection.
+        stream: u16,
+    },
+}
+
+impl Deliver for EventSender<Event> {
+    fn deliver(&self, done: Done) -> Result<(), SendError> {
+        self.send(Event::Done(done))
+    }
+
+    fn is_gone(&self) -> bool {
+        EventSender::is_gone(self)
+    }
+}
