@@ -296,30 +296,6 @@ export class ProtocolError extends Error {
   readonly offset: number;
 }
 
-/** The last messages, bounded; `export()` gives a recording for `lipsyncd inspect`. */
-export class Recorder {
-  constructor(limits?: { messages?: number; bytes?: number });
-  readonly entries: (TraceEntry & { size: number; number: number })[];
-  add(entry: TraceEntry): void;
-  clear(): void;
-  export(): string;
-}
-export function recordingLine(entry: TraceEntry): object;
-
-export interface Field {
-  offset: number;
-  length: number;
-  name: string;
-  value: string;
-}
-export function explain(entry: Omit<TraceEntry, "at">): { title: string; fields: Field[]; error?: string };
-export function hexRows(data: string | ArrayBuffer | Uint8Array, limit?: number): { offset: string; hex: string; text: string }[];
-
-/** Parse times and sizes of the same frames in JSON, binary and protobuf, measured here and now. */
-export function compareProtocols(
-  frames: { model: string; frameId: number; image: Uint8Array; bounds: Bounds }[],
-): Promise<{ protocol: "json" | "binary" | "protobuf"; bytes: number; medianMs: number }[]>;
-
 export namespace v1 {
   function encodeRequest(request: Request): Uint8Array;
   function decodeRequest(data: ArrayBuffer | Uint8Array): Required<Request>;

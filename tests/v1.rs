@@ -14,7 +14,7 @@ use lipsyncd::model::Registry;
 use lipsyncd::observe::Stats;
 use lipsyncd::protocol::protobuf::wire;
 use lipsyncd::server::{Assets, Site};
-use lipsyncd::session::{Context, Conversation};
+use lipsyncd::session::{Context, ClientSession};
 use lipsyncd::transport::{MemoryConnection, Outgoing};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ impl Memory {
         Memory { context, site }
     }
 
-    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection<Conversation> {
+    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection<ClientSession> {
         let subprotocol = Some(subprotocol).filter(|name| !name.is_empty());
         let limits = &self.context.limits;
         MemoryConnection::open(&self.site, subprotocol, ConnectionId(1), limits).unwrap()

@@ -4,4 +4,4 @@ mod logging;
 mod stats;
 
 pub use logging::{LogError, start_log};
-pub use stats::{Asked, Stats, StreamFigures, Times};
+pub use stats::{RequestKind, Stats, StreamFigures, Times};

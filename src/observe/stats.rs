@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 /// How a frame was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestKind {
     /// Binary v1, timed or not.
     Binary,
     /// JSON.
@@ -98,11 +98,11 @@ impl Default for Stats {
 
 impl Stats {
     /// A frame was asked for.
-    pub fn asked(&self, how: Asked) {
-        let counter = match how {
-            Asked::Binary => &self.binary,
-            Asked::Json => &self.json,
-            Asked::Protobuf => &self.protobuf,
+    pub fn count_request(&self, kind: RequestKind) {
+        let counter = match kind {
+            RequestKind::Binary => &self.binary,
+            RequestKind::Json => &self.json,
+            RequestKind::Protobuf => &self.protobuf,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -160,7 +160,7 @@ impl Stats {
     }
 
     /// Frames asked for: binary, JSON, protobuf.
-    pub fn asked_counts(&self) -> [u64; 3] {
+    pub fn request_counts(&self) -> [u64; 3] {
         [&self.binary, &self.json, &self.protobuf].map(|counter| counter.load(Ordering::Relaxed))
     }
 

@@ -8,7 +8,7 @@ use crate::base::event_queue::EventSender;
 use crate::base::ids::ConnectionId;
 use crate::model::Package;
 use crate::protocol::negotiate;
-use crate::session::{Context, Conversation, Event, metadata, model_list, stats_snapshot};
+use crate::session::{ClientSession, Context, Event, metadata, model_list, stats_snapshot};
 use crate::transport::http::{Head, Response};
 use crate::transport::routes::Route;
 use crate::transport::{Negotiated, Service};
@@ -76,7 +76,7 @@ impl Site {
             Ok(package) => answer(&package),
             Err(error) => Response::json(
                 404,
-                &json!({"success": false, "code": error.code.as_str(), "error": error.text}),
+                &json!({"success": false, "code": error.code().as_str(), "error": error.to_string()}),
             ),
         }
     }
@@ -104,7 +104,7 @@ impl Site {
 }
 
 impl Service for Site {
-    type Session = Conversation;
+    type Session = ClientSession;
 
     fn get(&self, route: &Route, head: &Head) -> Response {
         let response = match route {
@@ -147,8 +147,9 @@ impl Service for Site {
         subprotocol: Option<&'static str>,
         connection: ConnectionId,
         events: EventSender<Event>,
-    ) -> Conversation {
-        Conversation::new(self.context.clone(), subprotocol, connection, events)
+    ) -> ClientSession {
+        let negotiated = negotiate(subprotocol, self.context.decoder.enabled);
+        ClientSession::new(self.context.clone(), negotiated, connection, events)
     }
 
     fn event_capacity(&self) -> usize {

@@ -3,81 +3,104 @@
 //! A batch is one request in flight. Only a few of its frames are given to the engine at a time, so that
 //! the largest batch neither fills the queue nor keeps its own connection's later requests waiting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::{JobError, Picture};
+use crate::engine::{Done, Refused};
 use crate::model::Package;
-use crate::protocol::{BatchFrame, BatchReply, BatchRequest, ErrorReply, FrameReply, Reply};
+use crate::protocol::{BatchFrame, BatchReply, BatchRequest, ErrorReply, FrameReply};
 use crate::transport::Outbox;
 
-use super::v1::{Conversation, Origin, Wanted, asked, refusal_code};
+use super::context::BATCH_FRAMES_AT_A_TIME;
+use super::error::SessionError;
+use super::frames::PendingFrame;
+use super::link::{ClientLink, ReplyTo};
 
-/// Frames of one batch that the engine has at a time: enough to keep the workers of a small box busy.
-pub(crate) const FRAMES_AT_A_TIME: usize = 4;
 /// When a batch has nothing in the engine because the queue was full, it tries again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
+/// The batches of one connection.
 #[derive(Default)]
 pub(super) struct Batches {
+    /// By the ticket of the request.
     open: BTreeMap<u64, Batch>,
+    /// Frames in the engine, by their own tickets.
+    computing: HashMap<u64, BatchPlace>,
     retry_at: Option<Instant>,
 }
 
+/// A frame's place in its batch.
+#[derive(Clone, Copy)]
+struct BatchPlace {
+    batch: u64,
+    index: usize,
+}
+
 struct Batch {
-    origin: Origin,
+    reply_to: ReplyTo,
     package: Arc<Package>,
     model_name: Arc<str>,
     rate_hz: u32,
     waiting: VecDeque<(usize, BatchFrame)>,
-    frames: Vec<Frame>,
+    frames: Vec<FrameState>,
+    /// Frames in the engine.
     computing: usize,
 }
 
-enum Frame {
-    Wanted(Wanted),
+enum FrameState {
+    Pending(PendingFrame),
     Done(Result<FrameReply, ErrorReply>),
 }
 
 impl Batches {
-    pub(super) fn len(&self) -> usize {
+    /// How many are not answered yet.
+    pub fn len(&self) -> usize {
         self.open.len()
     }
 
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    /// When [`Batches::on_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
         self.retry_at
     }
-}
 
-impl Conversation {
-    pub(super) fn batch(
+    /// Whether `ticket` is of a frame of a batch.
+    pub fn owns(&self, ticket: u64) -> bool {
+        self.computing.contains_key(&ticket)
+    }
+
+    /// Takes a batch whose admission is settled, at the session's sample rate where it names none.
+    pub fn on_request(
         &mut self,
         request: BatchRequest,
-        origin: Origin,
-        number: u64,
-        now: Instant,
+        reply_to: ReplyTo,
+        ticket: u64,
+        admitted: Result<u32, SessionError>,
+        link: &mut ClientLink,
         out: &mut Outbox,
     ) {
-        let admitted = self
-            .admit()
-            .and_then(|()| self.context.find(&request.model_name));
-        let package = match admitted {
-            Ok(package) => package,
-            Err(mut error) => {
-                error.frame_id = request.frames.first().map(|frame| frame.frame_id);
-                error.request_id = Some(origin.request_id.clone());
-                error.processing_us = origin.micros(now);
-                return self.error(error, origin.protocol, out);
+        let now = reply_to.arrived;
+        let found = admitted.and_then(|session_rate_hz| {
+            let package = link.context().find(&request.model_name)?;
+            Ok((package, session_rate_hz))
+        });
+        let (package, session_rate_hz) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let error = ErrorReply {
+                    frame_id: request.frames.first().map(|frame| frame.frame_id),
+                    ..reply_to.error(error, now)
+                };
+                return link.send_error(error, reply_to.protocol, out);
             }
         };
         let model_name: Arc<str> = Arc::from(request.model_name);
         for _ in &request.frames {
-            self.context.stats.asked(asked(origin.protocol));
+            link.count_request(reply_to.protocol);
         }
         let frames = request.frames.iter().map(|frame| {
-            Frame::Wanted(Wanted {
-                origin: origin.clone(),
+            FrameState::Pending(PendingFrame {
+                reply_to: reply_to.clone(),
                 model_name: model_name.clone(),
                 frame_id: frame.frame_id,
                 own_audio: frame.audio.is_none(),
@@ -87,101 +110,111 @@ impl Conversation {
             frames: frames.collect(),
             package,
             model_name,
-            rate_hz: request.sample_rate_hz.unwrap_or(self.sample_rate_hz),
+            rate_hz: request.sample_rate_hz.unwrap_or(session_rate_hz),
             waiting: request.frames.into_iter().enumerate().collect(),
             computing: 0,
-            origin,
+            reply_to,
         };
-        self.batches.open.insert(number, batch);
-        self.feed_batches(now, out);
+        self.open.insert(ticket, batch);
+        self.feed_all(link, now, out);
     }
 
-    /// Gives the engine as many frames of every batch as may be there.
-    pub(super) fn feed_batches(&mut self, now: Instant, out: &mut Outbox) {
-        self.batches.retry_at = None;
-        let numbers: Vec<u64> = self.batches.open.keys().copied().collect();
-        for number in numbers {
-            self.feed(number, now);
-            self.finish_batch(number, now, out);
+    /// A frame of a batch is done.
+    pub fn on_done(&mut self, done: Done, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        let Some(BatchPlace {
+            batch: number,
+            index,
+        }) = self.computing.remove(&done.ticket)
+        else {
+            return;
+        };
+        let Some(batch) = self.open.get_mut(&number) else {
+            return;
+        };
+        batch.computing -= 1;
+        if let FrameState::Pending(frame) = &batch.frames[index] {
+            let reply = frame.clone().reply(done.result, now);
+            batch.frames[index] = FrameState::Done(reply);
+            let waited = now.saturating_duration_since(batch.reply_to.arrived);
+            link.context().stats.answered(waited);
+        }
+        self.feed(number, link, now);
+        self.finish(number, link, now, out);
+    }
+
+    /// The time of another try has come.
+    pub fn on_deadline(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.feed_all(link, now, out);
         }
     }
 
-    fn feed(&mut self, number: u64, now: Instant) {
-        let Some(mut batch) = self.batches.open.remove(&number) else {
+    /// Gives the engine as many frames of every batch as may be there.
+    fn feed_all(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        self.retry_at = None;
+        let numbers: Vec<u64> = self.open.keys().copied().collect();
+        for number in numbers {
+            self.feed(number, link, now);
+            self.finish(number, link, now, out);
+        }
+    }
+
+    fn feed(&mut self, number: u64, link: &mut ClientLink, now: Instant) {
+        let Some(batch) = self.open.get_mut(&number) else {
             return;
         };
-        while batch.computing < FRAMES_AT_A_TIME {
+        while batch.computing < BATCH_FRAMES_AT_A_TIME {
             let Some((index, frame)) = batch.waiting.pop_front() else {
                 break;
             };
-            let ticket = self.ticket();
+            let ticket = link.next_ticket();
             let audio = frame.audio.clone();
-            match self.submit(ticket, &batch.package, frame.frame_id, audio, batch.rate_hz) {
+            match link.submit(ticket, &batch.package, frame.frame_id, audio, batch.rate_hz) {
                 Ok(()) => {
-                    self.await_batch_frame(number, index, ticket);
+                    let place = BatchPlace {
+                        batch: number,
+                        index,
+                    };
+                    self.computing.insert(ticket, place);
                     batch.computing += 1;
                 }
-                Err(refused) if refused == crate::engine::Refused::Stopping => {
-                    if let Frame::Wanted(wanted) = &batch.frames[index] {
-                        let error = wanted.error(refusal_code(&refused), refused.to_string(), now);
-                        batch.frames[index] = Frame::Done(Err(error));
+                Err(Refused::Stopping) => {
+                    if let FrameState::Pending(frame) = &batch.frames[index] {
+                        let error = frame.error(Refused::Stopping.into(), now);
+                        batch.frames[index] = FrameState::Done(Err(error));
                     }
                 }
-                Err(_) => {
+                Err(Refused::Busy { .. }) => {
                     // The queue is full for the moment. The batch was taken, so it waits.
                     batch.waiting.push_front((index, frame));
                     if batch.computing == 0 {
-                        self.batches.retry_at = Some(now + RETRY_AFTER);
+                        self.retry_at = Some(now + RETRY_AFTER);
                     }
                     break;
                 }
             }
         }
-        self.batches.open.insert(number, batch);
-    }
-
-    pub(super) fn batch_done(
-        &mut self,
-        number: u64,
-        index: usize,
-        result: Result<Picture, JobError>,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        let Some(batch) = self.batches.open.get_mut(&number) else {
-            return;
-        };
-        batch.computing -= 1;
-        if let Frame::Wanted(wanted) = &batch.frames[index] {
-            let reply = wanted.clone().reply(result, now);
-            batch.frames[index] = Frame::Done(reply);
-            self.context
-                .stats
-                .answered(now.saturating_duration_since(batch.origin.at));
-        }
-        self.feed(number, now);
-        self.finish_batch(number, now, out);
     }
 
     /// Sends the batch's reply if nothing of it is left to be done.
-    fn finish_batch(&mut self, number: u64, now: Instant, out: &mut Outbox) {
-        let finished = |batch: &Batch| batch.computing == 0 && batch.waiting.is_empty();
-        if !self.batches.open.get(&number).is_some_and(finished) {
+    fn finish(&mut self, number: u64, link: &ClientLink, now: Instant, out: &mut Outbox) {
+        let is_finished = |batch: &Batch| batch.computing == 0 && batch.waiting.is_empty();
+        if !self.open.get(&number).is_some_and(is_finished) {
             return;
         }
-        let Some(batch) = self.batches.open.remove(&number) else {
+        let Some(batch) = self.open.remove(&number) else {
             return;
         };
         let frames = batch.frames.into_iter().filter_map(|frame| match frame {
-            Frame::Done(result) => Some(result),
-            Frame::Wanted(_) => None,
+            FrameState::Done(result) => Some(result),
+            FrameState::Pending(_) => None,
         });
         let reply = BatchReply {
-            request_id: batch.origin.request_id.clone(),
+            request_id: batch.reply_to.request_id.clone(),
             model_name: batch.model_name,
             frames: frames.collect(),
-            processing_us: batch.origin.micros(now),
+            processing_us: batch.reply_to.elapsed_us(now),
         };
-        self.send(&Reply::Batch(reply), batch.origin.protocol, out);
+        link.send_batch(reply, batch.reply_to.protocol, out);
     }
 }

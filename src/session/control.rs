@@ -1,54 +1,154 @@
 //! Control messages: everything that is not a frame.
 
-use std::time::Instant;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use crate::model::ModelError;
 use crate::protocol::{
-    Code, Configured, Control, ControlBody, ErrorReply, ModelUnloaded, Protocol, ProtocolInfo,
-    VideoFrame,
+    Configured, Control, ControlBody, DEFAULT_SAMPLE_RATE_HZ, ErrorReply, ModelLoaded,
+    ModelUnloaded, Protocol, ProtocolInfo, VideoFrame,
 };
 use crate::transport::Outbox;
 
-use super::v1::{Conversation, Origin};
-use super::{Event, metadata, model_list, stats_snapshot};
+use super::context::Context;
+use super::describe::{metadata, model_list, stats_snapshot};
+use super::error::SessionError;
+use super::event::Event;
+use super::link::{ClientLink, ReplyTo};
 
-impl Conversation {
-    pub(super) fn control(
+/// What control messages set and wait for on one connection.
+pub(super) struct ControlChannel {
+    /// What binary messages of this connection are.
+    protocol: Protocol,
+    /// Of audio whose rate is not said, in Hz.
+    sample_rate_hz: u32,
+    /// When the next broadcast of statistics is due, for those who subscribed.
+    next_stats: Option<Instant>,
+    /// Packages that are being loaded for this client, by ticket.
+    loads: HashMap<u64, ReplyTo>,
+}
+
+impl ControlChannel {
+    pub fn new(protocol: Protocol) -> ControlChannel {
+        ControlChannel {
+            protocol,
+            sample_rate_hz: DEFAULT_SAMPLE_RATE_HZ,
+            next_stats: None,
+            loads: HashMap::new(),
+        }
+    }
+
+    /// The rate of audio whose rate is not said, in Hz.
+    pub fn sample_rate_hz(&self) -> u32 {
+        self.sample_rate_hz
+    }
+
+    /// Requests that are not answered yet.
+    pub fn len(&self) -> usize {
+        self.loads.len()
+    }
+
+    /// When [`ControlChannel::on_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_stats
+    }
+
+    /// Carries out a control message. `admitted`: whether a request that takes time may be taken.
+    pub fn on_request(
         &mut self,
         control: Control,
-        origin: Origin,
+        reply_to: ReplyTo,
         ticket: u64,
-        now: Instant,
+        admitted: Result<u32, SessionError>,
+        link: &ClientLink,
         out: &mut Outbox,
     ) {
-        match self.control_body(control, &origin, ticket, now) {
-            Ok(Some(body)) => self.answer(body, &origin, out),
-            // The answer comes later.
-            Ok(None) => {}
-            Err(mut error) => {
-                error.request_id = Some(origin.request_id.clone());
-                error.processing_us = origin.micros(now);
-                self.error(error, origin.protocol, out);
+        let frame_id = match &control {
+            Control::VideoFrame { frame_id, .. } => Some(*frame_id),
+            _ => None,
+        };
+        let now = reply_to.arrived;
+        match self.answer(control, ticket, admitted, link, now) {
+            Ok(Some(body)) => link.send_control(body, &reply_to, out),
+            Ok(None) => {
+                self.loads.insert(ticket, reply_to);
+            }
+            Err(error) => {
+                let error = ErrorReply {
+                    frame_id,
+                    ..reply_to.error(error, now)
+                };
+                link.send_error(error, reply_to.protocol, out);
             }
         }
     }
 
-    fn control_body(
+    /// A package that this client asked for was loaded, or was not.
+    pub fn on_loaded(
+        &mut self,
+        ticket: u64,
+        name: String,
+        result: Result<Duration, ModelError>,
+        link: &ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some(reply_to) = self.loads.remove(&ticket) else {
+            return;
+        };
+        match result {
+            Ok(took) => {
+                let body = ControlBody::ModelLoaded(ModelLoaded {
+                    success: true,
+                    model_name: name,
+                    initialization_time_ms: took.as_secs_f64() * 1000.0,
+                });
+                link.send_control(body, &reply_to, out);
+            }
+            Err(error) => {
+                log::warn!("a client asked for the package {name:?}: {error}");
+                let error = reply_to.error(SessionError::NotLoaded(error), now);
+                link.send_error(error, reply_to.protocol, out);
+            }
+        }
+    }
+
+    /// The time of a broadcast may have come.
+    pub fn on_deadline(&mut self, link: &ClientLink, now: Instant, out: &mut Outbox) {
+        let Some(due) = self.next_stats.filter(|at| now >= *at) else {
+            return;
+        };
+        // A loop that was held up does not send the missed ones, one after another.
+        self.next_stats = Some((due + link.context().limits.stats()).max(now));
+        let stats = Box::new(stats_snapshot(link.context()));
+        link.broadcast(ControlBody::Stats(stats), out);
+    }
+
+    /// The server is stopping: nothing more is broadcast.
+    pub fn on_drain(&mut self) {
+        self.next_stats = None;
+    }
+
+    /// What is answered at once; `None`: the answer comes later.
+    fn answer(
         &mut self,
         control: Control,
-        origin: &Origin,
         ticket: u64,
+        admitted: Result<u32, SessionError>,
+        link: &ClientLink,
         now: Instant,
-    ) -> Result<Option<ControlBody>, ErrorReply> {
-        let body = match control {
+    ) -> Result<Option<ControlBody>, SessionError> {
+        let context = &**link.context();
+        Ok(Some(match control {
             Control::Stats { subscribe } => {
                 match subscribe {
-                    Some(true) => self.next_stats = Some(now + self.context.limits.stats()),
+                    Some(true) => self.next_stats = Some(now + context.limits.stats()),
                     Some(false) => self.next_stats = None,
                     None => {}
                 }
-                ControlBody::Stats(Box::new(stats_snapshot(&self.context)))
+                ControlBody::Stats(Box::new(stats_snapshot(context)))
             }
-            Control::SwitchToBinary => ControlBody::ProtocolInfo(self.protocol_info()),
+            Control::SwitchToBinary => ControlBody::ProtocolInfo(self.protocol_info(context)),
             Control::Configure { sample_rate_hz } => {
                 self.sample_rate_hz = sample_rate_hz;
                 ControlBody::Configured(Configured {
@@ -56,82 +156,35 @@ impl Conversation {
                     sample_rate: sample_rate_hz,
                 })
             }
-            Control::ListModels => ControlBody::ModelList(model_list(&self.context)),
+            Control::ListModels => ControlBody::ModelList(model_list(context)),
             Control::Metadata { model_name } => {
-                ControlBody::Metadata(metadata(&*self.context.find(&model_name)?))
+                ControlBody::Metadata(metadata(&*context.find(&model_name)?))
             }
             Control::VideoFrame {
                 model_name,
                 frame_id,
-            } => {
-                let package = self.context.find(&model_name).map_err(|mut error| {
-                    error.frame_id = Some(frame_id);
-                    error
-                })?;
-                let frame = package.idle_frame(frame_id);
-                let (width, height) = package.frame_size();
-                ControlBody::VideoFrame(VideoFrame {
-                    success: true,
-                    model_name,
-                    frame_id,
-                    avatar_frame: frame,
-                    frame_size: [width as u32, height as u32],
-                    bounds: package.bounds(frame),
-                    frame_data: package.frame_jpeg(frame),
-                })
-            }
-            Control::LoadModel { model_name } => {
-                self.check_allowed()?;
-                self.admit()?;
-                let served = self.context.engine.registry();
-                let limit = self.context.limits.max_packages as usize;
-                let known = served.find(&model_name).is_ok();
-                if !known && served.names().len() >= limit {
-                    let text = format!("{limit} packages are served already (--max-packages)");
-                    return Err(ErrorReply::new(Code::TooLarge, text));
-                }
-                let (events, name) = (self.events.clone(), model_name.clone());
-                let on_result = Box::new(move |result| {
-                    // A client that has left needs no answer.
-                    let _ = events.send(Event::Loaded {
-                        ticket,
-                        name,
-                        result,
-                    });
-                });
-                self.context
-                    .engine
-                    .load(model_name, on_result)
-                    .map_err(|loading| ErrorReply::new(Code::Busy, loading.to_string()))?;
-                self.await_load(ticket, origin.clone());
-                return Ok(None);
-            }
+            } => video_frame(model_name, frame_id, context)?,
             Control::UnloadModel { model_name } => {
-                self.check_allowed()?;
-                let unloaded = self.context.engine.registry().unload(&model_name);
-                unloaded.map_err(|error| ErrorReply::new(Code::UnknownModel, error.to_string()))?;
+                check_allowed(context)?;
+                let unloaded = context.engine.registry().unload(&model_name);
+                unloaded.map_err(SessionError::UnknownModel)?;
                 log::info!("the package {model_name} was unloaded by a client");
                 ControlBody::ModelUnloaded(ModelUnloaded {
                     success: true,
                     model_name,
                 })
             }
-        };
-        Ok(Some(body))
+            Control::LoadModel { model_name } => {
+                check_allowed(context)?;
+                admitted?;
+                start_loading(model_name, ticket, link)?;
+                return Ok(None);
+            }
+        }))
     }
 
-    fn check_allowed(&self) -> Result<(), ErrorReply> {
-        if self.context.allow_load {
-            return Ok(());
-        }
-        Err(ErrorReply::new(
-            Code::Forbidden,
-            "packages are loaded by the administrator; start the server with --allow-load to let clients do it",
-        ))
-    }
-
-    fn protocol_info(&self) -> ProtocolInfo {
-        let enabled = self.context.decoder.enabled;
+    fn protocol_info(&self, context: &Context) -> ProtocolInfo {
+        let enabled = context.decoder.enabled;
         let subprotocols = Protocol::PREFERENCE
             .into_iter()
             .filter(|p| enabled.contains(*p));
@@ -152,4 +205,52 @@ impl Conversation {
             protocols: enabled.names().map(str::to_owned).collect(),
         }
     }
+}
+
+fn check_allowed(context: &Context) -> Result<(), SessionError> {
+    if context.allow_load {
+        Ok(())
+    } else {
+        Err(SessionError::LoadForbidden)
+    }
+}
+
+fn start_loading(model_name: String, ticket: u64, link: &ClientLink) -> Result<(), SessionError> {
+    let context = link.context();
+    let served = context.engine.registry();
+    let limit = context.limits.max_packages as usize;
+    let is_known = served.find(&model_name).is_ok();
+    if !is_known && served.names().len() >= limit {
+        return Err(SessionError::TooManyPackages { limit });
+    }
+    let (events, name) = (link.events().clone(), model_name.clone());
+    let on_result = Box::new(move |result| {
+        // A client that has left needs no answer.
+        let _ = events.send(Event::Loaded {
+            ticket,
+            name,
+            result,
+        });
+    });
+    context.engine.load(model_name, on_result)?;
+    Ok(())
+}
+
+fn video_frame(
+    model_name: String,
+    frame_id: u32,
+    context: &Context,
+) -> Result<ControlBody, SessionError> {
+    let package = context.find(&model_name)?;
+    let frame = package.idle_frame(frame_id);
+    let (width, height) = package.frame_size();
+    Ok(ControlBody::VideoFrame(VideoFrame {
+        success: true,
+        model_name,
+        frame_id,
+        avatar_frame: frame,
+        frame_size: [width as u32, height as u32],
+        bounds: package.bounds(frame),
+        frame_data: package.frame_jpeg(frame),
+    }))
 }

@@ -6,7 +6,7 @@ use crate::audio::DEFAULT_INPUT_HZ;
 use crate::model::Package;
 use crate::protocol::{Metadata, ModelList, ModelSummary, StatsSnapshot, StreamTotals};
 
-use super::Context;
+use super::context::Context;
 
 /// What a client must know of a package to show it.
 pub fn metadata(package: &Package) -> Metadata {
@@ -58,7 +58,7 @@ pub fn model_list(context: &Context) -> ModelList {
 /// The figures now.
 pub fn stats_snapshot(context: &Context) -> StatsSnapshot {
     let (engine, stats) = (&context.engine, &context.stats);
-    let [binary, json, protobuf] = stats.asked_counts();
+    let [binary, json, protobuf] = stats.request_counts();
     let total = binary + json + protobuf;
     let [connected, connections, refused] = stats.connection_counts();
     let [errors, busy] = stats.error_counts();

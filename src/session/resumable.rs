@@ -12,7 +12,7 @@ use crate::model::Package;
 use crate::protocol::stream::StreamStats;
 use crate::stream::{Detached, Micros, Stream};
 
-use super::Event;
+use super::event::Event;
 
 /// A stream of the server.
 pub(super) type ServedStream = Stream<Arc<Package>, Row>;

@@ -1,6 +1,7 @@
 // The table that compares the protocols, measured here and now.
 
-import { compareProtocols, Connection, decodeFrom, encodeFor } from "../lipsync.js";
+import { Connection, decodeFrom, encodeFor } from "../lipsync.js";
+import { compareProtocols } from "./compare.js";
 
 const FRAMES = 12;
 const WAIT_MS = 15000;

@@ -1,6 +1,7 @@
 // The protocol debugger: the last messages, each decoded field by field, with hex.
 
-import { explain, hexRows, Recorder } from "../lipsync.js";
+import { explain, hexRows } from "./explain.js";
+import { Recorder } from "./recorder.js";
 
 const ROWS = 80;
 const PERIOD_MS = 400;

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { explain, hexRows } from "../../static/lipsync/explain.js";
+import { explain, hexRows } from "../../static/page/explain.js";
 import { featherMask } from "../../static/lipsync/compositor.js";
 import { fromBase64, ProtocolError, toBase64 } from "../../static/lipsync/bytes.js";
 import { pingPong } from "../../static/lipsync/frames.js";
@@ -15,7 +15,7 @@ import * as json from "../../static/lipsync/json.js";
 import { Microphone, microphoneError } from "../../static/lipsync/microphone.js";
 import { PcmBuffer, pcmBytes } from "../../static/lipsync/pcm.js";
 import * as protobuf from "../../static/lipsync/protobuf.js";
-import { Recorder } from "../../static/lipsync/recorder.js";
+import { Recorder } from "../../static/page/recorder.js";
 import { StreamResampler, toPcm16 } from "../../static/lipsync/resample.js";
 import { FrameTimeline } from "../../static/lipsync/timeline.js";
 import { AdaptiveDelay, Backoff, percentile, SmoothClock } from "../../static/lipsync/timing.js";

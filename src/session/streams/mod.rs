@@ -15,13 +15,12 @@ use crate::protocol::stream::{
     AudioChunk, CloseReason, Closed, DropReason, FLAG_HELD, FLAG_IDLE, ImageKind, StreamBody,
     StreamControl, StreamRequest, StreamUpdate,
 };
-use crate::protocol::{Code, ErrorReply, Protocol, Reply};
+use crate::protocol::{Code, ErrorReply, Protocol};
 use crate::stream::{FrameJob, Micros, Output, StreamPicture, StreamRow};
 use crate::transport::Outbox;
 
-use super::Context;
+use super::link::ClientLink;
 use super::resumable::{LiveState, ServedStream, SharedLive, lock};
-use super::v1::Conversation;
 
 /// While a client does not take what is sent, it is looked at so often whether it does again.
 const BLOCKED_RETRY: Duration = Duration::from_millis(10);
@@ -93,49 +92,52 @@ impl Streams {
     }
 }
 
-impl Context {
-    /// Frames of one stream that are in the engine at the same time: enough that no worker waits for the
-    /// next.
-    fn stream_jobs(&self) -> usize {
-        self.engine.workers() + 2
-    }
-
-    /// Jobs of streams that one connection may have in the engine, those given up and not yet found
-    /// included.
-    pub(super) fn max_stream_jobs(&self) -> usize {
-        2 * self.limits.max_streams as usize * self.stream_jobs()
-    }
-}
-
-impl Conversation {
+impl Streams {
     /// A message about a stream has come.
-    pub(super) fn stream_request(
+    pub(super) fn on_request(
         &mut self,
         request: StreamRequest,
+        link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
     ) {
         let id = request.stream;
         let done = match request.body {
-            StreamControl::Open(open) => self.open_stream(id, &open, now, out),
-            StreamControl::Change { model_name } => self.change_stream(id, &model_name, now, out),
-            control => {
-                self.with_stream(id, now, out, |stream, now| stream.on_control(&control, now))
+            StreamControl::Open(open) => self.open_stream(id, &open, link, now, out),
+            StreamControl::Change { model_name } => {
+                self.change_stream(id, &model_name, link, now, out)
             }
+            control => self.with_stream(id, link, now, out, |stream, now| {
+                stream.on_control(&control, now)
+            }),
         };
-        self.told(id, done, out);
+        tell(id, done, link, out);
     }
 
     /// Audio of a stream has come.
-    pub(super) fn stream_audio(&mut self, chunk: &AudioChunk, now: Instant, out: &mut Outbox) {
+    pub(super) fn on_audio(
+        &mut self,
+        chunk: &AudioChunk,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
         let id = chunk.stream;
-        let done = self.with_stream(id, now, out, |stream, now| stream.on_audio(chunk, now));
-        self.told(id, done, out);
+        let done = self.with_stream(id, link, now, out, |stream, now| {
+            stream.on_audio(chunk, now)
+        });
+        tell(id, done, link, out);
     }
 
     /// A frame of a stream is done.
-    pub(super) fn stream_done(&mut self, done: Done, now: Instant, out: &mut Outbox) {
-        let Some(job) = self.streams.jobs.remove(&done.ticket) else {
+    pub(super) fn on_done(
+        &mut self,
+        done: Done,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some(job) = self.jobs.remove(&done.ticket) else {
             return;
         };
         let Some(ticket) = job.ticket else { return };
@@ -149,21 +151,21 @@ impl Conversation {
             });
         let compute_us = done.compute.as_micros().min(u128::from(u32::MAX)) as u32;
         // Its stream may be closed meanwhile.
-        let _ = self.with_stream(job.stream, now, out, |stream, now| {
+        let _ = self.with_stream(job.stream, link, now, out, |stream, now| {
             stream.on_done(ticket, result, compute_us, now);
         });
     }
 
     /// The deadline of some stream has come.
-    pub(super) fn streams_deadline(&mut self, now: Instant, out: &mut Outbox) {
-        let unblock = self.streams.blocked_until.is_some_and(|at| at <= now);
+    pub(super) fn on_deadline(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        let unblock = self.blocked_until.is_some_and(|at| at <= now);
         if unblock {
-            self.streams.blocked_until = out.is_over().then_some(now + BLOCKED_RETRY);
+            self.blocked_until = out.is_over().then_some(now + BLOCKED_RETRY);
         }
-        let free = self.streams.blocked_until.is_none();
-        let ids: Vec<u16> = self.streams.open.keys().copied().collect();
+        let free = self.blocked_until.is_none();
+        let ids: Vec<u16> = self.open.keys().copied().collect();
         for id in ids {
-            let _ = self.with_stream(id, now, out, |stream, now| {
+            let _ = self.with_stream(id, link, now, out, |stream, now| {
                 if unblock && free {
                     stream.set_blocked(false, now);
                 }
@@ -176,24 +178,36 @@ impl Conversation {
 
     /// A stream of this connection may have been taken up by another: if so, the client is told. Asked of a
     /// stream that is still here, or is open anew, it changes nothing.
-    pub(super) fn stream_taken(&mut self, id: u16, now: Instant, out: &mut Outbox) {
-        let _ = self.with_stream(id, now, out, |_, _| {});
+    pub(super) fn on_taken(
+        &mut self,
+        id: u16,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let _ = self.with_stream(id, link, now, out, |_, _| {});
     }
 
     /// Ends all streams.
-    pub(super) fn close_streams(&mut self, reason: CloseReason, now: Instant, out: &mut Outbox) {
-        let ids: Vec<u16> = self.streams.open.keys().copied().collect();
+    pub(super) fn close_all(
+        &mut self,
+        reason: CloseReason,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let ids: Vec<u16> = self.open.keys().copied().collect();
         for id in ids {
-            let _ = self.with_stream(id, now, out, |stream, now| stream.close(reason, now));
+            let _ = self.with_stream(id, link, now, out, |stream, now| stream.close(reason, now));
         }
     }
 
     /// The connection has broken: its streams are kept for their clients, their work is given up.
-    pub(super) fn detach_streams(&mut self, now: Instant) {
-        for job in self.streams.jobs.values() {
+    pub(super) fn detach_all(&mut self, link: &mut ClientLink, now: Instant) {
+        for job in self.jobs.values() {
             job.cancel.cancel();
         }
-        for open in std::mem::take(&mut self.streams.open).into_values() {
+        for open in std::mem::take(&mut self.open).into_values() {
             let mut live = lock(&open.live);
             let LiveState::Attached(mut stream) =
                 std::mem::replace(&mut live.state, LiveState::Gone)
@@ -206,7 +220,7 @@ impl Conversation {
                 None => live.permit = None,
             }
             drop(live);
-            self.context.resumable.keep(&token, now);
+            link.context().resumable.keep(&token, now);
         }
     }
 
@@ -214,12 +228,13 @@ impl Conversation {
     fn with_stream(
         &mut self,
         id: u16,
+        link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
         call: impl FnOnce(&mut ServedStream, Micros),
     ) -> Result<(), ErrorReply> {
-        let at = self.streams.micros(now);
-        let Some(shared) = self.streams.open.get(&id).map(|open| open.live.clone()) else {
+        let at = self.micros(now);
+        let Some(shared) = self.open.get(&id).map(|open| open.live.clone()) else {
             return Err(unknown(id));
         };
         let mut live = lock(&shared);
@@ -231,7 +246,7 @@ impl Conversation {
                     stats: std::mem::take(stats),
                 });
                 let update = StreamUpdate { body, stream: id };
-                self.send(&Reply::Stream(update), Protocol::Stream, out);
+                link.send_update(update, out);
                 self.forget(id);
                 return Err(unknown(id));
             }
@@ -245,7 +260,7 @@ impl Conversation {
         while let Some(output) = stream.poll_output() {
             match output {
                 Output::Frame(frame) => {
-                    let figures = &self.context.stats.streams;
+                    let figures = &link.context().stats.streams;
                     count(&figures.frames_sent, 1);
                     count(
                         &figures.idle_frames,
@@ -255,27 +270,27 @@ impl Conversation {
                         &figures.held_frames,
                         i64::from(frame.flags & FLAG_HELD != 0),
                     );
-                    self.send(&Reply::StreamFrame(frame), Protocol::Stream, out);
+                    link.send_stream_frame(frame, out);
                 }
                 Output::Update(update) => {
-                    self.count_drops(&update.body);
-                    self.send(&Reply::Stream(update), Protocol::Stream, out);
+                    count_drops(&link.context().stats, &update.body);
+                    link.send_update(update, out);
                 }
                 Output::Error { code, text } => {
                     let error = ErrorReply {
                         stream: Some(id),
                         ..ErrorReply::new(code, text)
                     };
-                    self.error(error, Protocol::Json, out);
+                    link.send_error(error, Protocol::Json, out);
                 }
                 Output::Compute(job) => {
                     let ticket = job.ticket;
-                    if !self.compute(id, job) {
+                    if !self.compute(id, job, link) {
                         stream.on_refused(ticket, at);
                     }
                 }
                 Output::Cancel { ticket } => {
-                    let job = self.streams.jobs.values_mut();
+                    let job = self.jobs.values_mut();
                     if let Some(job) = job
                         .into_iter()
                         .find(|job| job.stream == id && job.ticket == Some(ticket))
@@ -289,25 +304,28 @@ impl Conversation {
         }
         if out.is_over() && !is_over {
             stream.set_blocked(true, at);
-            self.streams
-                .blocked_until
-                .get_or_insert(now + BLOCKED_RETRY);
+            self.blocked_until.get_or_insert(now + BLOCKED_RETRY);
         }
         if is_over {
-            self.context.resumable.remove(stream.token());
+            link.context().resumable.remove(stream.token());
             live.state = LiveState::Gone;
             live.permit = None;
-            self.streams.open.remove(&id);
+            self.open.remove(&id);
         }
         Ok(())
     }
 
     /// Gives a frame to the engine; `false` when there is no room.
-    fn compute(&mut self, id: u16, job: FrameJob<Arc<Package>, crate::engine::Row>) -> bool {
-        if self.streams.jobs.len() >= self.context.max_stream_jobs() {
+    fn compute(
+        &mut self,
+        id: u16,
+        job: FrameJob<Arc<Package>, crate::engine::Row>,
+        link: &mut ClientLink,
+    ) -> bool {
+        if self.jobs.len() >= link.context().max_stream_jobs() {
             return false;
         }
-        let ticket = self.ticket();
+        let ticket = link.next_ticket();
         let cancel = Cancel::default();
         let rows = job.rows.into_iter().map(|row| match row {
             StreamRow::Zero => WindowRow::Zero,
@@ -316,8 +334,8 @@ impl Conversation {
                 features: slot,
             },
         });
-        let submitted = self.context.engine.submit(Job {
-            connection: self.connection,
+        let submitted = link.context().engine.submit(Job {
+            connection: link.connection(),
             ticket,
             package: job.package,
             frame_id: job.frame_id,
@@ -325,7 +343,7 @@ impl Conversation {
             picture: picture_kind(job.image),
             quality: Some(job.quality),
             cancel: Some(cancel.clone()),
-            reply: self.reply.clone(),
+            reply: link.deliver(),
         });
         if submitted.is_ok() {
             let job = StreamJob {
@@ -333,51 +351,46 @@ impl Conversation {
                 ticket: Some(job.ticket),
                 cancel,
             };
-            self.streams.jobs.insert(ticket, job);
+            self.jobs.insert(ticket, job);
         }
         submitted.is_ok()
     }
 
     /// A stream of this connection is no longer its own.
     fn forget(&mut self, id: u16) {
-        self.streams.open.remove(&id);
-        for job in self
-            .streams
-            .jobs
-            .values_mut()
-            .filter(|job| job.stream == id)
-        {
+        self.open.remove(&id);
+        for job in self.jobs.values_mut().filter(|job| job.stream == id) {
             job.ticket = None;
             job.cancel.cancel();
         }
     }
+}
 
-    fn count_drops(&self, body: &StreamBody) {
-        let figures = &self.context.stats.streams;
-        match body {
-            StreamBody::Dropped(dropped) => {
-                let counter = match dropped.reason {
-                    DropReason::Late => &figures.dropped_late,
-                    DropReason::NoCredit => &figures.dropped_no_credit,
-                    _ => return,
-                };
-                count(counter, dropped.count as i64);
-            }
-            StreamBody::Interrupted(interrupted) => {
-                count(&figures.dropped_interrupted, i64::from(interrupted.dropped));
-            }
-            _ => {}
-        }
-    }
-
-    fn told(&mut self, id: u16, done: Result<(), ErrorReply>, out: &mut Outbox) {
-        if let Err(error) = done {
-            let error = ErrorReply {
-                stream: Some(id),
-                ..error
+fn count_drops(stats: &Stats, body: &StreamBody) {
+    let figures = &stats.streams;
+    match body {
+        StreamBody::Dropped(dropped) => {
+            let counter = match dropped.reason {
+                DropReason::Late => &figures.dropped_late,
+                DropReason::NoCredit => &figures.dropped_no_credit,
+                _ => return,
             };
-            self.error(error, Protocol::Json, out);
+            count(counter, dropped.count as i64);
         }
+        StreamBody::Interrupted(interrupted) => {
+            count(&figures.dropped_interrupted, i64::from(interrupted.dropped));
+        }
+        _ => {}
+    }
+}
+
+fn tell(id: u16, done: Result<(), ErrorReply>, link: &ClientLink, out: &mut Outbox) {
+    if let Err(error) = done {
+        let error = ErrorReply {
+            stream: Some(id),
+            ..error
+        };
+        link.send_error(error, Protocol::Json, out);
     }
 }
 

@@ -6,30 +6,30 @@ use std::time::Instant;
 use crate::engine::PictureKind;
 use crate::model::Package;
 use crate::protocol::stream::{Open, StreamBody, StreamBusy, StreamUpdate};
-use crate::protocol::{Code, ErrorReply, Protocol, Reply};
+use crate::protocol::{Code, ErrorReply};
 use crate::stream::{Stream, StreamConfig, StreamPackage, Terms};
 use crate::transport::Outbox;
 
-use super::super::Context;
+use super::super::context::Context;
+use super::super::link::ClientLink;
 use super::super::resumable::{Live, LiveState, Owner, lock};
-use super::super::v1::Conversation;
-use super::{OpenStream, count, picture_kind, unknown};
+use super::{OpenStream, Streams, count, picture_kind, unknown};
 
 /// Frames a second of a stream.
 const FRAME_RATE: u32 = crate::audio::FRAMES_PER_SECOND;
 
-impl Context {
-    fn stream_config(&self, package: &Package, picture: PictureKind) -> StreamConfig {
-        let limits = &self.limits;
-        let admission = self.engine.admission();
+fn stream_config(context: &Context, package: &Package, picture: PictureKind) -> StreamConfig {
+    {
+        let limits = &context.limits;
+        let admission = context.engine.admission();
         let mut config = StreamConfig {
             max_delay_ms: limits.max_delay_ms as u32,
-            max_jobs: self.stream_jobs(),
+            max_jobs: context.stream_jobs(),
             max_utterances: limits.max_utterances as usize,
             idle_timeout_ms: limits.stream_idle_ms as u32,
             ..StreamConfig::default()
         };
-        config.limits.max_chunk_bytes = self.decoder.limits.max_audio_bytes as u32;
+        config.limits.max_chunk_bytes = context.decoder.limits.max_audio_bytes as u32;
         config.limits.max_credits = limits.max_credits as u32;
         config.limits.max_held_frames = limits.max_held_frames as u32;
         config.limits.max_ahead_ms = limits.max_ahead_ms as u32;
@@ -40,28 +40,30 @@ impl Context {
     }
 }
 
-impl Conversation {
+impl Streams {
     pub(super) fn open_stream(
         &mut self,
         id: u16,
         open: &Open,
+        link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), ErrorReply> {
-        if self.is_draining() {
+        let context = link.context().clone();
+        if link.is_draining() {
             return Err(ErrorReply::new(
                 Code::ShuttingDown,
                 "the server is shutting down; connect again in a moment",
             ));
         }
-        if self.streams.open.contains_key(&id) {
+        if self.open.contains_key(&id) {
             return Err(ErrorReply::new(
                 Code::StreamExists,
                 format!("stream {id} is open already; choose another number, or close it"),
             ));
         }
-        let limit = self.context.limits.max_streams as usize;
-        if self.streams.open.len() >= limit {
+        let limit = context.limits.max_streams as usize;
+        if self.open.len() >= limit {
             return Err(ErrorReply::new(
                 Code::TooLarge,
                 format!(
@@ -69,15 +71,15 @@ impl Conversation {
                 ),
             ));
         }
-        let package = self.context.find(&open.model_name)?;
+        let package = context.find(&open.model_name)?;
         let handle = stream_package(&package)?;
         let picture = picture_kind(open.image);
-        let quality = open.quality.unwrap_or(self.context.jpeg_quality);
+        let quality = open.quality.unwrap_or(context.jpeg_quality);
         let error = |(code, text): (Code, String)| ErrorReply::new(code, text);
-        let at = self.streams.micros(now);
-        let config = self.context.stream_config(&package, picture);
-        let figures = &self.context.stats.streams;
-        let resumable = &self.context.resumable;
+        let at = self.micros(now);
+        let config = stream_config(&context, &package, picture);
+        let figures = &context.stats.streams;
+        let resumable = &context.resumable;
         let (stream, permit) = match &open.token {
             Some(token) => {
                 let Some((detached, permit)) = resumable.take(token, now) else {
@@ -98,7 +100,7 @@ impl Conversation {
             }
             None => {
                 resumable.forget_expired(now);
-                let admission = self.context.engine.admission();
+                let admission = context.engine.admission();
                 let admitted = loop {
                     match admission.admit(package.name(), picture, FRAME_RATE) {
                         // A page that was loaded again has left its stream behind.
@@ -110,7 +112,7 @@ impl Conversation {
                     Ok(permit) => permit,
                     Err(full) => {
                         count(&figures.refused, 1);
-                        self.context.stats.busy();
+                        context.stats.busy();
                         let error = format!(
                             "this machine carries {} such streams and has {} open; try again when one has ended",
                             full.capacity, full.active
@@ -123,7 +125,7 @@ impl Conversation {
                             active: full.active,
                         });
                         let update = StreamUpdate { body, stream: id };
-                        self.send(&Reply::Stream(update), Protocol::Stream, out);
+                        link.send_update(update, out);
                         return Ok(());
                     }
                 };
@@ -142,34 +144,36 @@ impl Conversation {
             state: LiveState::Attached(Box::new(stream)),
             permit,
             owner: Owner {
-                events: self.events.clone(),
+                events: link.events().clone(),
                 stream: id,
             },
         }));
         resumable.insert(token, live.clone());
-        let open = OpenStream::new(live, self.context.stats.clone());
-        self.streams.open.insert(id, open);
-        self.with_stream(id, now, out, |_, _| {})
+        let open = OpenStream::new(live, context.stats.clone());
+        self.open.insert(id, open);
+        self.with_stream(id, link, now, out, |_, _| {})
     }
 
     pub(super) fn change_stream(
         &mut self,
         id: u16,
         model_name: &str,
+        link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), ErrorReply> {
-        let package = self.context.find(model_name)?;
+        let context = link.context().clone();
+        let package = context.find(model_name)?;
         let handle = stream_package(&package)?;
-        let admission = self.context.engine.admission().clone();
-        let Some(live) = self.streams.open.get(&id).map(|open| open.live.clone()) else {
+        let admission = context.engine.admission().clone();
+        let Some(live) = self.open.get(&id).map(|open| open.live.clone()) else {
             return Err(unknown(id));
         };
         {
             let mut live = lock(&live);
             let LiveState::Attached(stream) = &live.state else {
                 drop(live);
-                return self.with_stream(id, now, out, |_, _| {});
+                return self.with_stream(id, link, now, out, |_, _| {});
             };
             let picture = picture_kind(stream.image());
             // The old share is given back first: the stream is to go on, whichever face it shows.
@@ -193,7 +197,7 @@ impl Conversation {
                 }
             }
         }
-        self.with_stream(id, now, out, |stream, now| stream.change(handle, now))
+        self.with_stream(id, link, now, out, |stream, now| stream.change(handle, now))
     }
 }
 

@@ -1,7 +1,7 @@
 // Keeps the last messages of a connection, within a number and a budget of bytes, and writes
 // them as a recording that `lipsyncd inspect` reads: JSON lines, one message a line.
 
-import { asBytes, toBase64 } from "./bytes.js";
+import { asBytes, toBase64 } from "../lipsync/bytes.js";
 
 const MOST_MESSAGES = 400;
 const MOST_BYTES = 12 << 20;

@@ -1,11 +1,11 @@
 // Measures in this browser what each protocol costs to read: the same frames, as each protocol
 // carries them, parsed until image bytes and bounds are at hand.
 
-import * as json from "./json.js";
-import * as protobuf from "./protobuf.js";
-import { toBase64 } from "./bytes.js";
-import { percentile } from "./timing.js";
-import * as v1 from "./v1.js";
+import * as json from "../lipsync/json.js";
+import * as protobuf from "../lipsync/protobuf.js";
+import { toBase64 } from "../lipsync/bytes.js";
+import { percentile } from "../lipsync/timing.js";
+import * as v1 from "../lipsync/v1.js";
 
 /** Each timing repeats a parse until this many ms have passed: clocks in browsers are coarse. */
 const BATCH_MS = 4;

@@ -1,10 +1,10 @@
 // Takes a message apart, field by field, with offsets: for the debugger. What cannot be read is
 // said where it went wrong; nothing here throws.
 
-import { asBytes, ByteReader } from "./bytes.js";
-import { parse } from "./json.js";
-import { readFields } from "./protobuf.js";
-import * as v2 from "./v2.js";
+import { asBytes, ByteReader } from "../lipsync/bytes.js";
+import { parse } from "../lipsync/json.js";
+import { readFields } from "../lipsync/protobuf.js";
+import * as v2 from "../lipsync/v2.js";
 
 /**
  * @typedef {{offset: number, length: number, name: string, value: string}} Field
