@@ -1,193 +1,378 @@
 #!/usr/bin/env python3
-"""Makes a lipsyncd package of networks that were trained elsewhere. Needs Python 3.9 and nothing else.
+"""Makes a lipsyncd package of networks that were trained elsewhere. Needs Python 3.9; OpenCV where frames are no JPEGs.
 
   python tools/package/make_package.py --family synctalk --name anna --out models \\
       --unet unet.onnx --encoder audio_encoder.onnx --frames data/full_body_img --landmarks data/landmarks
 
   python tools/package/make_package.py --family ultralight --name ben --out models \\
-      --unet unet.onnx --features data/aud_hu.npy --audio-shape 1,32,32,32 \\
-      --frames data/full_body_img --landmarks data/landmarks
+      --unet unet.onnx --features data/aud_hu.npy --frames data/full_body_img --landmarks data/landmarks
 
-The networks are ONNX files with fixed shapes (torch.onnx.export without dynamic_axes) and the tensor names `input`,
-`audio`, `output`, and for the encoder `mel`, `embedding`; other names can be given. Frames are JPEGs of one size,
-numbered; landmarks are text files of 110 lines `x y`, numbered alike (the crop goes from point 1's x and point 52's y
-to point 31's x, and is square), or give --bounds with a JSON list of crops [x1, y1, x2, y2]. Afterwards run
+The networks are ONNX files; their inputs are found by name or by shape. Frames are pictures of one size, numbered;
+landmarks are text files of 110 lines `x y`, numbered alike (the crop goes from point 1's x and point 52's y to point
+31's x, and is square), or give --bounds with crops [x1, y1, x2, y2]: a JSON list, one a frame, or an object by frame
+number. Everything is looked at before anything is written, and what does not fit is refused. Afterwards run
 `lipsyncd check models/NAME`.
 """
 
 import argparse
-import ast
+import dataclasses
 import hashlib
 import json
+import math
 import pathlib
+import re
 import shutil
-import struct
+import signal
 import sys
+import tempfile
 
-FAMILIES = {  # crop, inner square, border, mask x y w h, default audio shape
-    "synctalk": (328, 320, 4, [5, 5, 310, 305], [1, 32, 16, 16]),
-    "ultralight": (168, 160, 4, [5, 5, 150, 145], [1, 32, 32, 32]),
+from jpeg_file import PictureError, served
+from npy_file import NpyError, NpyFile
+from onnx_file import OnnxError, OnnxFile
+from pairing import LANDMARK_FILES, PICTURES, PairingError, crop_of_landmarks, crops_of_bounds, numbered, paired, some
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    crop: int  # side of the resized crop, pixels
+    inner: int  # of the square in it that the network sees
+    mask: list  # x, y, width, height of the inner square
+    audio: list  # usual shape of the audio input
+    border: int = 4
+
+
+FAMILIES = {
+    "synctalk": Family(328, 320, [5, 5, 310, 305], [1, 32, 16, 16]),
+    "ultralight": Family(168, 160, [5, 5, 150, 145], [1, 16, 32, 32]),
+    "feathertalk": Family(152, 144, [4, 4, 135, 130], [1, 40, 1024]),
 }
-LEFT, TOP, RIGHT = 1, 52, 31  # landmarks that bound the crop
-FRAMES_OF_1_GIB = 1 << 30  # the server's limit for a package's frames
+WENET_AUDIO = [1, 128, 16, 32]
+ENCODER_ROWS, MEL_ROWS = 16, 16  # encoder rows that a frame sees, mel rows that one of them sees
+HUBERT_TOKEN = 1024  # values of one of the two tokens of a frame
+MAX_SIDE = 4096  # of a frame, as the server takes it
+SERVED_BYTES = 512 << 20  # what the server takes where --max-package-bytes says nothing else
 
 
-def fail(words):
-    sys.exit(f"make_package: {words}")
+class Refused(Exception):
+    """What is wrong, and what to do."""
 
 
-def numbered(folder, *suffixes):
-    """The folder's files by their number."""
-    files = [f for f in folder.iterdir() if f.suffix.lower() in suffixes and f.stem.isdigit()]
-    return {int(f.stem): f for f in files} or fail(f"{folder}: no numbered {' or '.join(suffixes)} files")
+def say(words):
+    print(f"make_package: {words}", file=sys.stderr)
 
 
-def jpeg_size(content, file):
-    """Width and height from the frame header."""
-    at = 2
-    while content[:2] == b"\xff\xd8" and at + 9 < len(content) and content[at] == 0xFF:
-        marker, length = content[at + 1], struct.unpack(">H", content[at + 2:at + 4])[0]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", content[at + 5:at + 9])
-            return width, height
-        at += 2 + length
-    fail(f"{file}: not a JPEG")
+def check_texts(arguments):
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", arguments.name):
+        raise Refused(f"--name {arguments.name!r}: must be 1 to 64 letters, digits, `_`, `-` or `.`, and not begin with `.`")
+    for option, value in (("title", arguments.title), ("license", arguments.license)):
+        if value and (len(value.encode()) > 200 or not value.isprintable()):
+            raise Refused(f"--{option}: must be at most 200 bytes of text without control characters")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise Refused(f"--limit {arguments.limit}: must be 1 or more")
+    folder = arguments.out / arguments.name
+    if folder.exists() or folder.is_symlink():
+        raise Refused(f"{folder} exists: remove it, or choose another --name")
+    return folder
 
 
-def npy_shape(file):
-    """Shape of a .npy file of little-endian f32 or f64."""
-    with open(file, "rb") as f:
-        head = f.read(10)
-        if head[:6] != b"\x93NUMPY" or head[6] != 1:
-            fail(f"{file}: not a .npy file of version 1")
-        header = ast.literal_eval(f.read(struct.unpack("<H", head[8:])[0]).decode("latin1"))
-    if header["descr"] not in ("<f4", "<f8") or header["fortran_order"]:
-        fail(f"{file}: must hold f32 or f64 in C order, holds {header['descr']}")
-    return header["shape"]
-
-
-def crop_of_landmarks(file):
-    points = [line.split() for line in file.read_text().splitlines() if line.strip()]
+def read_network(file):
+    if not file.is_file():
+        raise Refused(f"{file}: there is no such file")
     try:
-        x1, y1, x2 = (int(float(points[i][axis])) for i, axis in ((LEFT, 0), (TOP, 1), (RIGHT, 0)))
-    except (IndexError, ValueError):
-        fail(f"{file}: needs lines `x y` for at least {TOP + 1} landmarks")
-    return [x1, y1, x2, y1 + (x2 - x1)]
+        network = OnnxFile(file)
+    except OnnxError as error:
+        raise Refused(f"{file}: {error}") from None
+    for beside in network.beside:
+        if pathlib.PurePath(beside).name != beside or not beside:
+            raise Refused(f"{file}: keeps weights in {beside!r}, which is not beside it: export it with external_data=False")
+        if not (file.parent / beside).is_file():
+            raise Refused(f"{file}: keeps its weights in {beside}, which is not there: copy it too, or export with external_data=False")
+    return network
 
 
-def inner_bounds(crop, crop_size, border, width, height, what):
+def fits(declared, wanted):
+    """Whether sides that a network declares, None where open, allow these."""
+    return len(declared) == len(wanted) and all(side in (None, want) for side, want in zip(declared, wanted))
+
+
+def shown(sides):
+    return "[" + ",".join("?" if side is None else str(side) for side in sides) + "]"
+
+
+def tensor(network, tensors, option, given, default, is_it):
+    """Name of a tensor: the one that was asked for, the usual one, or the only one of its shape."""
+    if given:
+        if given not in tensors:
+            raise Refused(f"{network.file}: has no tensor {given!r} (--{option}); it has {', '.join(tensors) or 'none'}")
+        return given
+    if default in tensors:
+        return default
+    found = [name for name, sides in tensors.items() if is_it(sides)]
+    if len(found) != 1:
+        has = ", ".join(f"{name} {shown(sides)}" for name, sides in tensors.items()) or "none"
+        raise Refused(f"{network.file}: which tensor is `{default}`? It has {has}; give --{option}")
+    return found[0]
+
+
+def plan_unet(arguments, family):
+    """The manifest's section of the picture network."""
+    network = read_network(arguments.unet)
+    is_image = lambda sides: len(sides) == 4 and sides[1] == 6
+    image = tensor(network, network.inputs, "image-input", arguments.image_input, "input", is_image)
+    others = {name: sides for name, sides in network.inputs.items() if name != image}
+    audio = tensor(network, others, "audio-input", arguments.audio_input, "audio", lambda sides: True)
+    output = tensor(network, network.outputs, "output", arguments.output, "output", lambda sides: True)
+    if set(others) - {audio}:
+        raise Refused(f"{network.file}: has a further input {', '.join(set(others) - {audio})}; an image and audio are served")
+    declared, wanted = network.inputs[image], [1, 6, family.inner, family.inner]
+    if declared and not fits(declared, wanted):
+        other = [name for name, one in FAMILIES.items() if fits(declared, [1, 6, one.inner, one.inner])]
+        cure = f": give --family {other[0]}" if other else ""
+        raise Refused(f"{network.file} takes {shown(declared)} as `{image}`, --family {arguments.family} is {shown(wanted)}{cure}")
+    return network, {"file": "unet.onnx", "image_input": image, "audio_input": audio, "output": output,
+                     "audio_shape": audio_shape(arguments, family, network, audio)}
+
+
+def audio_shape(arguments, family, network, audio):
+    """The shape of the audio input: what the network declares, else what was given, else what is usual."""
+    declared = network.inputs[audio]
+    given = None
+    if arguments.audio_shape:
+        try:
+            given = [int(side) for side in arguments.audio_shape.split(",")]
+        except ValueError:
+            raise Refused(f"--audio-shape {arguments.audio_shape}: give sides such as 1,16,32,32") from None
+        if given[0] != 1 or min(given) < 1:
+            raise Refused(f"--audio-shape {arguments.audio_shape}: sides must be positive, and the first must be 1")
+    if not declared:
+        shape = given or family.audio
+    elif given:
+        if not fits(declared, given):
+            raise Refused(f"{network.file}'s input `{audio}` is {shown(declared)}, --audio-shape says {shown(given)}")
+        shape = given
+    else:
+        shape = [1 if at == 0 and side is None else side for at, side in enumerate(declared)]
+        if None in shape:
+            if not fits(declared, family.audio):
+                raise Refused(f"{network.file}'s input `{audio}` is {shown(declared)}: give --audio-shape with its sides")
+            shape = family.audio
+    if shape == WENET_AUDIO:
+        raise Refused(f"{network.file}'s audio is {shown(shape)}: wenet features are 20 a second, only 25 is served, and mouth "
+                      "and film would run too fast; train with hubert, or wait for a version that serves 20")
+    return shape
+
+
+def plan_audio(arguments, family, shape):
+    """The manifest's section of audio, the encoder's network and the features as they are to be written."""
+    values = math.prod(shape)
+    features = read_features(arguments.features, arguments, shape) if arguments.features else None
+    section = {"features": "features.npy"} if features else {}
+    if arguments.encoder:
+        network = read_network(arguments.encoder)
+        mel = tensor(network, network.inputs, "encoder-input", arguments.encoder_input, "mel", lambda sides: True)
+        embedding = tensor(network, network.outputs, "encoder-output", arguments.encoder_output, "embedding", lambda sides: True)
+        if network.inputs[mel] and not fits(network.inputs[mel], [1, 1, 80, MEL_ROWS]):
+            raise Refused(f"{network.file}'s input `{mel}` is {shown(network.inputs[mel])}, an `ave` encoder takes [1,1,80,{MEL_ROWS}]")
+        if values % ENCODER_ROWS:
+            raise Refused(f"the audio input {shown(shape)} is not {ENCODER_ROWS} rows of an encoder")
+        width = values // ENCODER_ROWS
+        declared = network.outputs[embedding]
+        if declared and None not in declared and math.prod(declared) != width:
+            raise Refused(f"{network.file} gives {math.prod(declared)} values, {ENCODER_ROWS} rows of them are not the audio input {shown(shape)}")
+        if features and features[1][1] != width:
+            raise Refused(f"{arguments.features}: has rows of {features[1][1]} values, the encoder gives {width}")
+        encoder = {"file": "audio_encoder.onnx", "input": mel, "output": embedding,
+                   "mel_rows": MEL_ROWS, "mel_offset": 0, "width": width}
+        return {"kind": "mel", "encoder": encoder, "first_row": -9, "rows": ENCODER_ROWS, "edge_rows": 1,
+                "outside": "zero_features", **section}, network, features
+    if not features:
+        raise Refused("give --encoder (it hears), --features (it only plays its own audio), or both")
+    rows = values // features[1][1]
+    return {"kind": "features", "first_row": -(rows // 2), "rows": rows, "edge_rows": 0,
+            "outside": "zero_features", **section}, None, features
+
+
+def read_features(file, arguments, shape):
+    """The features and the shape [frames, width] that they are written in."""
+    if not file.is_file():
+        raise Refused(f"{file}: there is no such file")
+    try:
+        features = NpyFile(file)
+    except NpyError as error:
+        raise Refused(f"{file}: {error}") from None
+    if len(features.shape) < 2 or not math.prod(features.shape):
+        raise Refused(f"{file}: is {shown(features.shape)}; rows of values, one a frame, are needed")
+    wrong = features.first_not_finite()
+    if wrong:
+        raise Refused(f"{file}: row {wrong[0]} holds {wrong[1]}: compute the features anew")
+    rows, width = features.shape[0], math.prod(features.shape[1:])
+    if width == HUBERT_TOKEN and arguments.family != "synctalk":
+        # Tokens, two a frame, as the audio network gives them; an odd last one belongs to no frame.
+        rows, width = rows // 2, 2 * HUBERT_TOKEN
+        say(f"{file}: {features.shape[0]} tokens are {rows} frames of two")
+    if not rows or math.prod(shape) % width:
+        raise Refused(f"{file}: rows of {width} values do not fill the audio input {shown(shape)}")
+    return features, [rows, width]
+
+
+def plan_frames(arguments, family):
+    """(file, crop) of every frame, in order, all of them known to be usable; and their size."""
+    frames = numbered(arguments.frames, PICTURES, "frames")
+    if arguments.bounds:
+        if not arguments.bounds.is_file():
+            raise Refused(f"{arguments.bounds}: there is no such file")
+        crops = crops_of_bounds(arguments.bounds, frames)
+    else:
+        files = numbered(arguments.landmarks, LANDMARK_FILES, "landmarks")
+        crops = {number: crop_of_landmarks(file) for number, file in files.items()}
+    numbers = paired(frames, crops, "unpaired" in arguments.leave_out, say)[:arguments.limit]
+    size, outside, anew = None, {}, []
+    for done, number in enumerate(progress(numbers, "looked at")):
+        try:
+            _, found, is_anew = served(frames[number])
+        except PictureError as error:
+            raise Refused(f"{frames[number]}: {error}") from None
+        if max(found) > MAX_SIDE:
+            raise Refused(f"{frames[number]}: is {found[0]}x{found[1]}; the server takes sides up to {MAX_SIDE} pixels: make the frames smaller")
+        size = size or found
+        if found != size:
+            raise Refused(f"{frames[number]}: is {found[0]}x{found[1]}, the first frame is {size[0]}x{size[1]}")
+        x1, y1, x2, y2 = crops[number]
+        if not (0 <= x1 and 0 <= y1 and x2 <= size[0] and y2 <= size[1]):
+            outside[number] = crops[number]
+        if is_anew:
+            anew.append(number)
+    if outside:
+        number, crop = next(iter(outside.items()))
+        words = f"{frames[number]}: the crop {crop} is not inside the frame of {size[0]}x{size[1]}"
+        words += f" (so are frames {some(list(outside)[1:])})" if len(outside) > 1 else ""
+        if "border" not in arguments.leave_out:
+            raise Refused(words + ": the face is too near to the edge; give --leave-out border to go without such frames, "
+                          "--limit to use those before, or pictures with more around the face")
+        numbers = [number for number in numbers if number not in outside]
+        if not numbers:
+            raise Refused(words + ": no frame is left")
+        say(words + f": {len(outside)} left out, {len(numbers)} are taken")
+    if anew:
+        say(f"frames {some(anew)} are encoded anew as upright JPEGs of three colours")
+    return [(frames[number], crops[number]) for number in numbers], size
+
+
+def progress(items, done):
+    """The items, told on a terminal as they go by."""
+    for count, item in enumerate(items, 1):
+        yield item
+        if sys.stderr.isatty() and (count % 50 == 0 or count == len(items)):
+            print(f"\r{count} of {len(items)} frames {done}", end="" if count < len(items) else "\n", file=sys.stderr)
+
+
+def inner_bounds(crop, family):
     """From the whole crop to the square that the network sees, both in pixels of the frame."""
     x1, y1, x2, y2 = crop
-    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-        fail(f"{what}: the crop {crop} is not inside the frame of {width}x{height}")
-    dx, dy = border * (x2 - x1) / crop_size, border * (y2 - y1) / crop_size
-    return [round(v, 4) for v in (x1 + dx, y1 + dy, x2 - dx, y2 - dy)]
+    dx, dy = family.border * (x2 - x1) / family.crop, family.border * (y2 - y1) / family.crop
+    return [round(side, 4) for side in (x1 + dx, y1 + dy, x2 - dx, y2 - dy)]
 
 
-def write_frames(arguments, folder):
-    crop_size, _, border, _, _ = FAMILIES[arguments.family]
-    frames = numbered(arguments.frames, ".jpg", ".jpeg")
-    numbers = sorted(frames)
-    if arguments.bounds:
-        crops = dict(zip(numbers, json.loads(arguments.bounds.read_text())))
-    else:
-        crops = {n: crop_of_landmarks(f) for n, f in numbered(arguments.landmarks, ".lms", ".txt").items()}
-    numbers = [n for n in numbers if n in crops][:arguments.limit]
-    if not numbers:
-        fail("no frame has a crop: frames and landmarks must be numbered alike")
-    size, offsets, bounds = None, [0], []
+def write_frames(frames, size, family, folder):
+    offsets, bounds = [0], []
     with open(folder / "frames.bin", "wb") as out:
-        for n in numbers:
-            content = frames[n].read_bytes()
-            found = jpeg_size(content, frames[n])
-            size = size or found
-            if found != size:
-                fail(f"{frames[n]}: is {found[0]}x{found[1]}, the first frame is {size[0]}x{size[1]}")
-            bounds.append(inner_bounds(crops[n], crop_size, border, *size, frames[n]))
-            out.write(content)
+        for file, crop in progress(frames, "written"):
+            out.write(served(file)[0])
             offsets.append(out.tell())
-    if offsets[-1] > FRAMES_OF_1_GIB:
-        fail(f"the frames are {offsets[-1] >> 20} MiB, the server takes 1024: use --limit, or a lower quality")
+            bounds.append(inner_bounds(crop, family))
     index = {"width": size[0], "height": size[1], "offsets": offsets, "bounds": bounds}
     (folder / "frames.json").write_text(json.dumps(index) + "\n")
-    return len(numbers)
 
 
-def audio_section(arguments, folder, shape):
-    values = 1
-    for side in shape:
-        values *= side
-    features = {}
-    if arguments.features:
-        shutil.copyfile(arguments.features, folder / "features.npy")
-        features = {"features": "features.npy"}
-    if arguments.encoder:
-        shutil.copyfile(arguments.encoder, folder / "audio_encoder.onnx")
-        rows = 16
-        encoder = {"file": "audio_encoder.onnx", "input": arguments.encoder_input, "output": arguments.encoder_output,
-                   "mel_rows": 16, "mel_offset": 0, "width": values // rows}
-        return {"kind": "mel", "encoder": encoder, "first_row": -9, "rows": rows, "edge_rows": 1,
-                "outside": "zero_features", **features}
-    if not arguments.features:
-        fail("give --encoder (it hears), --features (it only plays its own audio), or both")
-    width = 1
-    for side in npy_shape(arguments.features)[1:]:
-        width *= side
-    if width == 0 or values % width:
-        fail(f"{arguments.features}: rows of {width} values do not fill the audio input {shape}")
-    rows = values // width
-    return {"kind": "features", "first_row": -(rows // 2), "rows": rows, "edge_rows": 0,
-            "outside": "zero_features", **features}
+def write_network(network, name, folder):
+    shutil.copyfile(network.file, folder / name)
+    for beside in network.beside:
+        if (folder / beside).exists():
+            raise Refused(f"{network.file}: keeps weights in {beside}, a name that the package uses otherwise: rename it by exporting anew")
+        shutil.copyfile(network.file.parent / beside, folder / beside)
 
 
-def main():
+def checksums(folder):
+    files = {}
+    for file in sorted(folder.iterdir()):
+        digest = hashlib.sha256()
+        with open(file, "rb") as content:
+            for piece in iter(lambda: content.read(1 << 20), b""):
+                digest.update(piece)
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+    return files
+
+
+def make(arguments):
+    """Looks at everything, then writes the package beside its place and moves it there."""
+    folder = check_texts(arguments)
+    family = FAMILIES[arguments.family]
+    network, unet = plan_unet(arguments, family)
+    audio, encoder, features = plan_audio(arguments, family, unet["audio_shape"])
+    frames, size = plan_frames(arguments, family)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    # A leading dot: the server passes over such folders.
+    with tempfile.TemporaryDirectory(prefix=f".{arguments.name}.", dir=arguments.out) as made:
+        made = pathlib.Path(made) / arguments.name
+        made.mkdir()
+        write_frames(frames, size, family, made)
+        write_network(network, "unet.onnx", made)
+        if encoder:
+            write_network(encoder, "audio_encoder.onnx", made)
+        if features:
+            features[0].write(made / "features.npy", features[1])
+        files = checksums(made)
+        manifest = {
+            "format": 1, "name": arguments.name, "title": arguments.title or arguments.name, "description": "",
+            "family": arguments.family, "license": arguments.license,
+            "provenance": {"made_by": "tools/package/make_package.py"},
+            "frame_rate": 25, "frames": {"file": "frames.bin", "index": "frames.json"},
+            "geometry": {"crop_size": family.crop, "inner_size": family.inner, "border": family.border,
+                         "mask": family.mask, "channel_order": "bgr"},
+            "unet": unet, "audio": audio, "files": files,
+        }
+        (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        made.rename(folder)
+    total = sum(file["bytes"] for file in files.values())
+    if total > SERVED_BYTES:
+        say(f"{folder}: {total} bytes are more than the server takes unasked: start it and `lipsyncd check` with --max-package-bytes {total}")
+    print(f"{folder}: {len(frames)} frames; now run: lipsyncd check {folder}")
+
+
+def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", required=True, choices=FAMILIES)
     parser.add_argument("--name", required=True, help="folder and model name: letters, digits, _ - .")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models"))
     parser.add_argument("--unet", required=True, type=pathlib.Path)
     parser.add_argument("--encoder", type=pathlib.Path, help="audio encoder of the ave family")
-    parser.add_argument("--features", type=pathlib.Path, help="own audio's features, [rows, ...]")
+    parser.add_argument("--features", type=pathlib.Path, help="own audio's features, [frames, ...]")
     parser.add_argument("--frames", required=True, type=pathlib.Path)
     crops = parser.add_mutually_exclusive_group(required=True)
     crops.add_argument("--landmarks", type=pathlib.Path)
-    crops.add_argument("--bounds", type=pathlib.Path, help="JSON list of crops [x1, y1, x2, y2], one a frame")
+    crops.add_argument("--bounds", type=pathlib.Path, help="JSON of crops [x1, y1, x2, y2]")
+    parser.add_argument("--leave-out", action="append", default=[], choices=("unpaired", "border"),
+                        help="go without frames that have no partner, or whose crop leaves the picture")
     parser.add_argument("--limit", type=int, help="use the first frames only")
-    parser.add_argument("--audio-shape", help="of the U-Net's audio input, 1,32,16,16 for example")
+    parser.add_argument("--audio-shape", help="of the U-Net's audio input where the network leaves it open, 1,32,16,16 for example")
     parser.add_argument("--title")
     parser.add_argument("--license", default="LicenseRef-unknown", help="SPDX expression")
-    for option, name in (("image-input", "input"), ("audio-input", "audio"), ("output", "output"),
-                         ("encoder-input", "mel"), ("encoder-output", "embedding")):
-        parser.add_argument(f"--{option}", default=name, metavar="TENSOR")
-    arguments = parser.parse_args()
+    for option in ("image-input", "audio-input", "output", "encoder-input", "encoder-output"):
+        parser.add_argument(f"--{option}", metavar="TENSOR", help="name of the tensor where it is not the usual one")
+    return parser
 
-    crop_size, inner, border, mask, shape = FAMILIES[arguments.family]
-    if arguments.audio_shape:
-        shape = [int(side) for side in arguments.audio_shape.split(",")]
-    folder = arguments.out / arguments.name
-    if folder.exists():
-        fail(f"{folder} exists: remove it, or choose another --name")
-    folder.mkdir(parents=True)
-    frames = write_frames(arguments, folder)
-    shutil.copyfile(arguments.unet, folder / "unet.onnx")
-    audio = audio_section(arguments, folder, shape)
-    files = {}
-    for file in sorted(folder.iterdir()):
-        content = file.read_bytes()
-        files[file.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest = {
-        "format": 1, "name": arguments.name, "title": arguments.title or arguments.name, "description": "",
-        "family": arguments.family, "license": arguments.license,
-        "provenance": {"made_by": "tools/package/make_package.py"},
-        "frame_rate": 25, "frames": {"file": "frames.bin", "index": "frames.json"},
-        "geometry": {"crop_size": crop_size, "inner_size": inner, "border": border, "mask": mask,
-                     "channel_order": "bgr"},
-        "unet": {"file": "unet.onnx", "image_input": arguments.image_input, "audio_input": arguments.audio_input,
-                 "output": arguments.output, "audio_shape": shape},
-        "audio": audio, "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    print(f"{folder}: {frames} frames; now run: lipsyncd check {folder}")
+
+def main():
+    arguments = options().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        make(arguments)
+    except (Refused, PairingError, PictureError) as error:
+        sys.exit(f"make_package: {error}")
+    except OSError as error:
+        sys.exit(f"make_package: {error.filename or arguments.out}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ pub const FORMAT: u32 = 1;
 pub enum Family {
     Synctalk,
     Ultralight,
+    Feathertalk,
     Lipsyncd,
 }
 
