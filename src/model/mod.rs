@@ -13,6 +13,7 @@ mod load;
 mod manifest;
 mod network;
 mod npy;
+mod onnx;
 mod package;
 mod quantised;
 mod registry;
@@ -30,6 +31,7 @@ pub use manifest::{
     is_model_name,
 };
 pub use network::{Network, NetworkState, TensorSpec, read_network};
+pub use onnx::{Declared, DeclaredTensor, OnnxError, declared_inputs};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;
