@@ -24,7 +24,7 @@ pub use calibration::{Calibration, Calibrator};
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
 pub use files::Checksum;
-pub use fuse::FuseReport;
+pub use fuse::{FuseReport, instruction_sets};
 pub use limits::LoadLimits;
 pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
