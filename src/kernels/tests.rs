@@ -96,7 +96,7 @@ proptest! {
         weight in 0.0f32..1.0,
         seed: u64,
     ) {
-        let upsample = Upsample::new((2, input), (2, input * factor), |at, output, input| {
+        let upsample = Upsample::new((2, input), (2, input * factor), |_, at, output, input| {
             if output == 1 { 0.0 } else { at as f32 * (input - 1) as f32 / (output - 1) as f32 }
         });
         let (above, below) = (noise(seed, blocks * input * BLOCK), noise(seed ^ 1, blocks * input * BLOCK));
@@ -364,13 +364,17 @@ proptest! {
         outs in 1usize..40,
         stride in 1usize..=2,
         kind in 0usize..5,
+        hardly_grows in 0usize..3,
         relu: [bool; 3],
         seed: u64,
     ) {
         let (height, width) = (height * 2, width * 2);
+        let low_width = [width / 2, width - 1, width][hardly_grows];
         let full = Planes::noise(seed, first, height, width);
-        let low = Planes::noise(seed ^ 1, second, height / 2, width / 2);
-        let upsample = Upsample::new((height / 2, width / 2), (height, width), align_corners);
+        let low = Planes::noise(seed ^ 1, second, height / 2, low_width);
+        let upsample = Upsample::new((height / 2, low_width), (height, width), |_, at, output, input| {
+            align_corners(at, output, input)
+        });
         let (w_full, w_low) = (noise(seed ^ 2, expanded * first), noise(seed ^ 3, expanded * second));
         let bias = noise(seed ^ 4, expanded);
         let expand = |planes: &Planes, weights: &[f32], bias: &[f32]| {

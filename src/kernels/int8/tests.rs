@@ -361,13 +361,17 @@ proptest! {
         outs in 1usize..40,
         stride in 1usize..=2,
         kind in 0usize..5,
+        hardly_grows in 0usize..3,
         relu: [bool; 2],
         seed: u64,
     ) {
         let (height, width) = (height * 2, width * 2);
+        let low_width = [width / 2, width - 1, width][hardly_grows];
         let full = Planes::noise(seed, first, height, width);
-        let low = Planes::noise(seed ^ 1, second, height / 2, width / 2);
-        let upsample = Upsample::new((height / 2, width / 2), (height, width), align_corners);
+        let low = Planes::noise(seed ^ 1, second, height / 2, low_width);
+        let upsample = Upsample::new((height / 2, low_width), (height, width), |_, at, output, input| {
+            align_corners(at, output, input)
+        });
         let (w_full, w_low) = (noise(seed ^ 2, expanded * first), noise(seed ^ 3, expanded * second));
         let bias = noise(seed ^ 4, expanded);
         let expand = |planes: &Planes, weights: &[f32], bias: &[f32]| {

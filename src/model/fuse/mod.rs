@@ -13,6 +13,7 @@ mod plan;
 mod program;
 mod quantise;
 mod read;
+mod rewrite;
 mod simple;
 #[cfg(test)]
 mod tests;
