@@ -23,7 +23,10 @@ impl Extent {
         let last = count
             .checked_sub(1)
             .and_then(|more| more.checked_mul(stride));
-        Extent(last.zip(self.0).and_then(|(last, own)| last.checked_add(own)))
+        Extent(
+            last.zip(self.0)
+                .and_then(|(last, own)| last.checked_add(own)),
+        )
     }
 
     /// `count` pixels, each `step` pixels after the one before.

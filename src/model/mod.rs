@@ -31,8 +31,8 @@ pub use manifest::{
     is_model_name,
 };
 pub use network::{Network, NetworkState, TensorSpec, read_network};
-pub use onnx::{Declared, DeclaredTensor, OnnxError, declared_inputs};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
+pub use onnx::{Declared, DeclaredTensor, Note, OnnxError, declared_inputs};
 pub use package::{Package, PackageMemory, UnetTensors, ping_pong};
 pub use registry::Registry;
 pub use sandbox::{CheckLimits, check_in_child, confine_this_process};

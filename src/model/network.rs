@@ -2,8 +2,8 @@
 
 use super::calibration::Calibration;
 use super::fuse::{self, FuseReport, Keep, Precision, Program};
+use super::onnx::{Note, OnnxError, Prepared, in_one_sentence, prepare, with_external_data};
 use super::states::{FusedState, KeptFrames, TractState};
-use super::onnx::{OnnxError, with_external_data};
 use super::{LoadLimits, Manifest, ModelError, files};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +38,7 @@ struct Shared {
     /// The whole network as one fused program, where every operator is known.
     whole: Option<Arc<Program>>,
     report: FuseReport,
+    notes: Vec<Note>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
 }
@@ -105,6 +106,9 @@ impl Network {
         limits: &LoadLimits,
     ) -> Result<Network, ModelError> {
         let shared = fenced(name, || build(name, onnx, shapes, precision, limits))??;
+        for note in &shared.notes {
+            log::info!("network {name} {note}");
+        }
         Ok(Network {
             shared: Arc::new(shared),
         })
@@ -130,6 +134,11 @@ impl Network {
     /// What the kernels compute of it, and what they leave to tract.
     pub fn report(&self) -> &FuseReport {
         &self.shared.report
+    }
+
+    /// How it is computed otherwise than its file has it.
+    pub fn notes(&self) -> &[Note] {
+        &self.shared.notes
     }
 
     /// Room to keep what depends on input `image_input` alone of each of `frames` frames, in at most `bytes` bytes
@@ -421,7 +430,17 @@ fn build(
     precision: &Precision,
     limits: &LoadLimits,
 ) -> Result<Shared, ModelError> {
-    let mut model = engine(name, tract_onnx::onnx().model_for_read(&mut &*onnx))?;
+    let prepared = prepare(onnx).map_err(|source| ModelError::Onnx {
+        network: name.to_owned(),
+        source,
+    })?;
+    let Prepared {
+        proto,
+        reader,
+        notes,
+    } = prepared;
+    let mut model = engine(name, reader.model_for_proto_model(&proto))?;
+    drop(proto);
     let names = |outlets: &[OutletId], model: &InferenceModel, output: bool| -> Vec<String> {
         let label = |outlet: &OutletId| model.outlet_label(*outlet).map(str::to_owned);
         let node = |outlet: &OutletId| model.node(outlet.node).name.clone();
@@ -482,6 +501,7 @@ fn build(
         plan,
         whole,
         report,
+        notes,
         inputs,
         outputs,
     })
@@ -531,11 +551,11 @@ fn specs(
     outlets.iter().zip(names).map(spec).collect()
 }
 
-/// The engine's errors, in one line.
+/// The engine's errors, in one sentence.
 pub(super) fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
     result.map_err(|error| ModelError::Network {
         network: network.to_owned(),
-        reason: format!("{error:#}"),
+        reason: in_one_sentence(&error),
     })
 }
 

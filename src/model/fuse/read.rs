@@ -570,7 +570,11 @@ impl<'a> Reader<'a> {
             },
             None => None,
         };
-        let of_sizes = || from.iter().zip(to).map(|(from, to)| *to as f32 / *from as f32);
+        let of_sizes = || {
+            from.iter()
+                .zip(to)
+                .map(|(from, to)| *to as f32 / *from as f32)
+        };
         let scales = match given {
             Some(scales) if scales.len() == from.len() => scales,
             Some(_) => return Ok(None),

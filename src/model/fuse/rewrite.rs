@@ -87,7 +87,11 @@ pub(super) fn align_corners_by_length(model: &mut TypedModel) -> TractResult<()>
         let mut patch = TypedModelPatch::new("align corners by length");
         let input = patch.tap_model(model, node.inputs[0])?;
         let sizes = patch.add_const(format!("{}.sizes", node.name), tensor1(&sizes))?;
-        let wires = patch.wire_node(format!("{}.by_length", node.name), by_length, &[input, sizes])?;
+        let wires = patch.wire_node(
+            format!("{}.by_length", node.name),
+            by_length,
+            &[input, sizes],
+        )?;
         patch.shunt_outside(model, node.id.into(), wires[0])?;
         patch.apply(model)?;
     }

@@ -53,12 +53,7 @@ pub(super) fn masked(image: Image, mask: &[f32], layout: Layout, body: &mut [f32
     });
 }
 
-pub(super) fn clamped(
-    image: Image,
-    (low, high): (f32, f32),
-    layout: Layout,
-    body: &mut [f32],
-) {
+pub(super) fn clamped(image: Image, (low, high): (f32, f32), layout: Layout, body: &mut [f32]) {
     each_block(layout, body, |y, block, out| {
         let values = pixels(image, y, block);
         for (out, value) in out.iter_mut().zip(values) {

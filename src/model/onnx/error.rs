@@ -35,4 +35,19 @@ pub enum OnnxError {
         tensor: String,
         reason: &'static str,
     },
+    #[error(
+        "was exported in training mode ({operator} `{node}`): call eval() before the export, or export with \
+         training=TrainingMode.EVAL"
+    )]
+    TrainingMode { operator: String, node: String },
+    #[error(
+        "computes with whole numbers ({operator} `{node}`): give the f32 network, then `lipsyncd quantize` makes int8 \
+         of it"
+    )]
+    Integers { operator: String, node: String },
+    #[error(
+        "holds the operator {operator} (node `{node}`), which is not known here: write it with operators of ONNX, or \
+         export with opset 17"
+    )]
+    UnknownOperator { operator: String, node: String },
 }
