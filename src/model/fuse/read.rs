@@ -468,15 +468,17 @@ impl<'a> Reader<'a> {
         Some(Op::Dense(dense))
     }
 
-    /// An image times a constant of its height and width.
+    /// An image times a number, or times a constant of its height and width.
     fn mask(&mut self, node: &TypedNode, shape: Shape) -> Option<Op> {
         let known = |constant: &usize| self.constant(node.inputs[*constant]).is_some();
         let constant = (0..2).find(known)?;
         let (dims, mask) = self.constant(node.inputs[constant])?;
         let of_pixels = dims.ends_with(&[shape.height, shape.width]);
-        if !of_pixels || mask.len() != shape.pixels() {
-            return None;
-        }
+        let mask = match mask[..] {
+            [factor] => vec![factor; shape.pixels()],
+            _ if of_pixels && mask.len() == shape.pixels() => mask,
+            _ => return None,
+        };
         let (input, mask) = (self.same_shape(node, 1 - constant)?, Arc::new(mask));
         Some(Op::Mask { input, mask })
     }

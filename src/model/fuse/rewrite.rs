@@ -3,7 +3,9 @@
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Tile};
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::math::{self, Div, Sub};
 use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Resize};
 
 /// A tensor repeated along its axes of length one. tract's own operator for it is moved behind convolutions of
@@ -44,7 +46,7 @@ pub(super) fn keep_broadcasts(model: &mut TypedModel) -> TractResult<()> {
     for id in model.eval_order()? {
         let node = model.node(id);
         let input = match node.inputs[..] {
-            [input] if node.op_is::<MultiBroadcastTo>() => input,
+            [input] if node.op_is::<MultiBroadcastTo>() || node.op_is::<Tile>() => input,
             _ => continue,
         };
         let (from, to) = (model.outlet_fact(input)?, &node.outputs[0].fact);
@@ -54,10 +56,54 @@ pub(super) fn keep_broadcasts(model: &mut TypedModel) -> TractResult<()> {
         if from.konst.is_some() || to.datum_type != f32::datum_type() {
             continue;
         }
+        // A tile may repeat longer axes, too.
+        let repeats_ones = from.rank() == shape.len()
+            && (from.shape.iter().zip(shape))
+                .all(|(from, to)| from.is_one() || *from == (*to).into());
+        if node.op_is::<Tile>() && !repeats_ones {
+            continue;
+        }
         let broadcast = Broadcast {
             shape: shape.into(),
         };
         TypedModelPatch::replace_single_op(model, node, &[input], broadcast)?.apply(model)?;
+    }
+    Ok(())
+}
+
+/// Makes sums of `a − x`, and products of `a / x`, where `a` has values along one axis at most. If `x` comes from a
+/// convolution, tract would put `a` into its bias and forget to negate (or invert) its weights.
+pub(super) fn reverse_no_convolution(model: &mut TypedModel) -> TractResult<()> {
+    for id in model.eval_order()? {
+        let node = model.node(id);
+        let Some(binary) = node.op_as::<TypedBinOp>() else {
+            continue;
+        };
+        let minus = binary.0.is::<Sub>();
+        if !(minus || binary.0.is::<Div>()) || binary.1.is_some() {
+            continue;
+        }
+        let [a, x] = [0, 1].map(|input: usize| node.inputs[input]);
+        let (of_a, of_x) = (model.outlet_fact(a)?, model.outlet_fact(x)?);
+        let long_axes = of_a.shape.iter().filter(|side| !side.is_one()).count();
+        if long_axes > 1 || of_x.konst.is_some() || of_x.datum_type != f32::datum_type() {
+            continue;
+        }
+        let mut patch = TypedModelPatch::new("reverse no convolution");
+        let rank = of_x.rank();
+        let (a, x) = (patch.tap_model(model, a)?, patch.tap_model(model, x)?);
+        let name = format!("{}.reversed", node.name);
+        let wires = if minus {
+            let one = Tensor::from_shape(&vec![1; rank], &[-1f32])?;
+            let one = patch.add_const(format!("{name}.factor"), one)?;
+            let negated = patch.wire_node(name, math::mul(), &[x, one])?[0];
+            patch.wire_node(&node.name, math::add(), &[a, negated])?
+        } else {
+            let inverted = patch.wire_node(name, math::recip(), &[x])?[0];
+            patch.wire_node(&node.name, math::mul(), &[a, inverted])?
+        };
+        patch.shunt_outside(model, id.into(), wires[0])?;
+        patch.apply(model)?;
     }
     Ok(())
 }

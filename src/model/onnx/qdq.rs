@@ -46,11 +46,15 @@ fn identity(node: &NodeProto) -> NodeProto {
     }
 }
 
-/// Scales, zero points, and the type of the quantised numbers.
-fn parameters(
-    graph: &GraphProto,
-    node: &NodeProto,
-) -> Result<(Vec<f32>, Vec<i32>, Option<i32>), OnnxError> {
+/// How numbers are quantised.
+struct Parameters {
+    scales: Vec<f32>,
+    zeros: Vec<i32>,
+    /// The type of the quantised numbers, if the zero points tell it.
+    kind: Option<i32>,
+}
+
+fn parameters(graph: &GraphProto, node: &NodeProto) -> Result<Parameters, OnnxError> {
     let computed = || OnnxError::Integers {
         operator: node.op_type.clone(),
         node: node_name(node),
@@ -63,7 +67,11 @@ fn parameters(
             (integers(zeros)?, Some(zeros.data_type))
         }
     };
-    Ok((scales, zeros, kind))
+    Ok(Parameters {
+        scales,
+        zeros,
+        kind,
+    })
 }
 
 /// What a QuantizeLinear does apart from its rounding.
@@ -73,7 +81,11 @@ fn clip(
     nodes: &mut Vec<NodeProto>,
     constants: &mut Vec<TensorProto>,
 ) -> Result<(), OnnxError> {
-    let (scales, zeros, kind) = parameters(graph, node)?;
+    let Parameters {
+        scales,
+        zeros,
+        kind,
+    } = parameters(graph, node)?;
     let declared = attribute(node, "output_dtype").map(|attribute| attribute.i as i32);
     let kind = kind.or(declared.filter(|kind| *kind != 0));
     let bounds = limits(kind.unwrap_or(DataType::Uint8 as i32));
@@ -110,7 +122,7 @@ fn weights(
     node: &NodeProto,
     quantised: &TensorProto,
 ) -> Result<TensorProto, OnnxError> {
-    let (scales, zeros, _) = parameters(graph, node)?;
+    let Parameters { scales, zeros, .. } = parameters(graph, node)?;
     let values = integers(quantised)?;
     let rank = quantised.dims.len() as i64;
     let axis = attribute(node, "axis").map_or(1, |attribute| attribute.i);
