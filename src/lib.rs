@@ -2,13 +2,17 @@
 //!
 //! ARCHITECTURE.md draws the rooms of this crate and the way data flows through them.
 
+// What is unsafe is in the kernels of SIMD instructions, behind checks of every slice, and nowhere else.
+#![deny(unsafe_code)]
+
 pub mod audio;
 pub mod base;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod frame;
-pub mod kernels;
+#[allow(unsafe_code)]
+mod kernels;
 pub mod model;
 pub mod observe;
 pub mod protocol;

@@ -170,9 +170,8 @@ impl Block {
             let row = self.walk.ring_row(blocks);
             if !matches!(part, Part::Memory { .. }) {
                 sizes.ring += 3 * row;
-                // An upsampled strip needs no more input columns than it has itself.
-                sizes.low += 2 * row;
-                sizes.blended = sizes.blended.max(row);
+                sizes.low += 2 * self.walk.low_row(blocks);
+                sizes.blended = sizes.blended.max(self.walk.low_row(blocks));
             }
             sizes.zeros = sizes.zeros.max(row);
         }
@@ -212,13 +211,12 @@ impl Block {
         let (mut input, mut first_block) = (0, 0);
         for (maker, part) in makers.iter_mut().zip(&self.parts) {
             let window = self.walk.window(0..part.blocks(), first_block, &columns);
-            let length = if matches!(part, Part::Memory { .. }) {
-                0
-            } else {
-                window.row_len()
+            let (length, low_length) = match part {
+                Part::Memory { .. } => (0, 0),
+                _ => (window.row_len(), window.low_row_len()),
             };
             let (own_ring, ring_rest) = ring.split_at_mut(3 * length);
-            let (own_low, low_rest) = low.split_at_mut(2 * length);
+            let (own_low, low_rest) = low.split_at_mut(2 * low_length);
             (ring, low) = (ring_rest, low_rest);
             let inputs = &run.inputs[input..input + part.inputs()];
             *maker = Some(Maker::new(

@@ -8,6 +8,7 @@
 // the registers become memory.
 #![allow(clippy::needless_range_loop)]
 
+use super::extent::Extent;
 use super::layout::BLOCK;
 use super::simd::Simd;
 
@@ -63,30 +64,24 @@ pub struct DenseRow<'a> {
 impl DenseRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &[f32]) {
-        let last = |blocks: usize, stride: usize, step: usize| {
-            (blocks - 1) * stride + (self.pixels - 1) * step * BLOCK + BLOCK
+        let row = |blocks: usize, stride: usize, step: usize| {
+            Extent::pixels(self.pixels, step).repeated(blocks, stride)
         };
         assert!((1..=4).contains(&self.panel) && self.pixels > 0 && self.step > 0);
         assert!(!self.sources.is_empty() && self.sources.len() <= MAX_SOURCES);
-        let mut channels = 0;
+        let mut channels = 0usize;
         for source in self.sources {
-            assert!(source.channels > 0);
-            assert!(
-                last(
-                    source.channels.div_ceil(BLOCK),
-                    source.block_stride,
-                    self.step
-                ) <= source.data.len()
-            );
-            channels += source.channels;
+            let blocks = source.channels.div_ceil(BLOCK);
+            row(blocks, source.block_stride, self.step).check(source.data.len(), "source");
+            channels = channels.saturating_add(source.channels);
         }
-        assert!(channels * self.panel * BLOCK <= self.weights.len());
-        assert!(last(self.panel, self.out_block, 1) <= out.len());
+        Extent::product(&[channels, self.panel, BLOCK]).check(self.weights.len(), "weights");
+        row(self.panel, self.out_block, 1).check(out.len(), "output");
         if let Start::Bias(bias) = self.start {
             assert!(self.panel * BLOCK <= bias.len());
         }
         if let Some((skip, stride)) = self.finish.skip {
-            assert!(last(self.panel, stride, 1) <= skip.len());
+            row(self.panel, stride, 1).check(skip.len(), "skip connection");
         }
     }
 }
@@ -220,8 +215,9 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, const STEP: usize>(
     }
 }
 
-/// The safe twin: the same sums, one after another.
-pub fn dense_twin(row: &DenseRow, out: &mut [f32]) {
+/// The safe reference: the same sums, one after another.
+#[cfg(test)]
+pub fn dense_reference(row: &DenseRow, out: &mut [f32]) {
     for channel in 0..row.panel * BLOCK {
         let (block, lane) = (channel / BLOCK, channel % BLOCK);
         for x in 0..row.pixels {

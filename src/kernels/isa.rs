@@ -89,7 +89,8 @@ impl Kernels {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512f") {
                 found.push(entry_points!(
                     "avx512",
                     Avx512,
@@ -97,7 +98,7 @@ impl Kernels {
                     #[target_feature(enable = "avx512f,avx2,fma")]
                 ));
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if avx2 {
                 let avx2 = entry_points!(
                     "avx2",
                     Avx2,
@@ -115,12 +116,14 @@ impl Kernels {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        found.push(entry_points!(
-            "neon",
-            Neon,
-            ["dotprod", "neon"],
-            #[target_feature(enable = "neon")]
-        ));
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(entry_points!(
+                "neon",
+                Neon,
+                ["dotprod", "neon"],
+                #[target_feature(enable = "neon")]
+            ));
+        }
         found.push(entry_points!("portable", Portable, ["portable"],));
         found
     }

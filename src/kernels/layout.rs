@@ -9,6 +9,7 @@
 //! slice, and bands can be given to threads with `split_at_mut`. The halo is a border of zeros that the convolution
 //! reading the activation asks for. Lanes past the last channel hold zero.
 
+use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 
 /// Channels in a block: the lanes of one logical vector.
@@ -50,11 +51,6 @@ impl Layout {
     /// Floats in the whole activation, halo included.
     pub fn len(&self) -> usize {
         (self.height + 2 * self.halo) * self.row_len()
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Where the first block of pixel `x` of row `y` starts; both may lie up to `halo` outside the image.
@@ -102,22 +98,11 @@ impl<'a, T> Image<'a, T> {
 #[repr(C, align(64))]
 struct Line([f32; BLOCK]);
 
-/// A number of which every pattern of bits is one, and which has no padding: what a cache line can be seen as.
-///
-/// # Safety
-/// Only for types of which both is true, and whose size and alignment divide 64.
-pub unsafe trait Plain: Copy + Default + 'static {}
-
-// SAFETY: a plain number; so are the next ones.
-unsafe impl Plain for f32 {}
-// SAFETY: as above.
-unsafe impl Plain for i32 {}
-// SAFETY: as above.
-unsafe impl Plain for i16 {}
-// SAFETY: as above.
-unsafe impl Plain for i8 {}
-// SAFETY: as above.
-unsafe impl Plain for u8 {}
+// SAFETY: sixteen floats, of which all zeros are a value.
+unsafe impl Zeroable for Line {}
+// SAFETY: `repr(C)` around sixteen floats, and its alignment equals its size: no padding, and every pattern of bits is
+// a value.
+unsafe impl Pod for Line {}
 
 /// Numbers that start on a cache line, so that no aligned block is ever split between two.
 #[derive(Clone)]
@@ -138,7 +123,7 @@ impl<T> Default for Aligned<T> {
     }
 }
 
-impl<T: Plain> Aligned<T> {
+impl<T: Pod> Aligned<T> {
     /// Numbers in a line.
     const LINE: usize = size_of::<Line>() / size_of::<T>();
 
@@ -161,47 +146,30 @@ impl<T: Plain> Aligned<T> {
 impl Floats {
     /// The same memory as bytes.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `Plain` says that the lines can be seen as any plain number; the safe twin is
-        // `to_ne_bytes` of each float, compared with it below.
-        unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), size_of_val(&self.lines[..]))
-        }
+        bytemuck::cast_slice(&self.lines)
     }
 
     /// The same memory as bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        let length = size_of_val(&self.lines[..]);
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length) }
+        bytemuck::cast_slice_mut(&mut self.lines)
     }
 }
 
-impl<T: Plain> std::ops::Deref for Aligned<T> {
+impl<T: Pod> std::ops::Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `Line` is `repr(C)` around sixteen floats, and its alignment equals its size: no padding; and
-        // `Plain` says that its bytes are numbers of this type. The safe twin is
-        // `lines.iter().flat_map(|line| line.0)`, compared with it below.
-        unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * Self::LINE)
-        }
+        bytemuck::cast_slice(&self.lines)
     }
 }
 
-impl<T: Plain> std::ops::DerefMut for Aligned<T> {
+impl<T: Pod> std::ops::DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe {
-            std::slice::from_raw_parts_mut(
-                self.lines.as_mut_ptr().cast(),
-                self.lines.len() * Self::LINE,
-            )
-        }
+        bytemuck::cast_slice_mut(&mut self.lines)
     }
 }
 
-impl<T: Plain> std::fmt::Debug for Aligned<T> {
+impl<T: Pod> std::fmt::Debug for Aligned<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Aligned({})", self.len())
     }

@@ -53,6 +53,12 @@ impl Window {
     pub fn row_len(&self) -> usize {
         self.blocks.len() * self.block_stride()
     }
+
+    /// Numbers of one row that is stretched to the window: where an upsampling hardly grows, it needs one column more
+    /// than it makes.
+    pub fn low_row_len(&self) -> usize {
+        self.row_len() + self.blocks.len() * BLOCK
+    }
 }
 
 /// Makes the rows of one part, as they are needed, and keeps the last three.

@@ -5,8 +5,11 @@
 //! code that decides which rows to compute when, so that what is read next is still in the cache.
 
 mod block;
+#[cfg(test)]
+mod bounds;
 mod convolution;
 mod dense;
+mod extent;
 mod int8;
 mod isa;
 mod layout;
@@ -21,14 +24,20 @@ mod upsample;
 mod walk;
 mod winograd;
 
-pub use block::{Block, MAX_PARTS, Scratch, ScratchSizes};
-pub use convolution::{Activation, Convolution, Geometry, Panel, PanelRow, Run, Sources};
-pub use dense::{DenseRow, Finish, MAX_SOURCES, Source, Start, dense_twin};
+pub use block::{Block, MAX_PARTS, Scratch};
+pub use convolution::{Activation, Convolution, Geometry, Run};
+pub use dense::{MAX_SOURCES, Source};
 pub use int8::*;
-pub use isa::{Kernels, UnknownSimd};
-pub use layout::{Aligned, BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
+pub use isa::Kernels;
+pub use layout::{BLOCK, Floats, Image, Layout, clear_halo, export_row, import_rows};
 pub use part::{Depthwise, Part};
-pub use rows::{Between, DepthwiseRow, StretchRow, depthwise_twin, stretch_twin};
-pub use tiles::{GatherRow, ValuesRow, gather_twin, values_twin};
 pub use upsample::Upsample;
 pub use winograd::Winograd;
+
+// The row kernels are called by what is built from them; tests call them one by one.
+#[cfg(test)]
+use {
+    dense::{DenseRow, Finish, Start, dense_reference},
+    rows::{Between, DepthwiseRow, StretchRow, depthwise_reference, stretch_reference},
+    tiles::{GatherRow, ValuesRow},
+};

@@ -5,6 +5,7 @@
 // the registers become memory.
 #![allow(clippy::needless_range_loop)]
 
+use super::extent::Extent;
 use super::layout::BLOCK;
 use super::simd::Simd;
 
@@ -33,13 +34,16 @@ impl DepthwiseRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &[f32]) {
         assert!(self.blocks > 0 && self.pixels > 0 && matches!(self.step, 1 | 2));
-        let read =
-            (self.blocks - 1) * self.block_stride + ((self.pixels - 1) * self.step + 3) * BLOCK;
-        assert!(self.rows.iter().all(|row| read <= row.len()));
-        assert!(
-            self.blocks * 9 * BLOCK <= self.weights.len() && self.blocks * BLOCK <= self.bias.len()
-        );
-        assert!((self.blocks - 1) * self.out_block + self.pixels * BLOCK <= out.len());
+        let read = Extent::product(&[3, BLOCK])
+            .repeated(self.pixels, self.step * BLOCK)
+            .repeated(self.blocks, self.block_stride);
+        self.rows
+            .iter()
+            .for_each(|row| read.check(row.len(), "input"));
+        Extent::product(&[self.blocks, 9, BLOCK]).check(self.weights.len(), "weights");
+        Extent::product(&[self.blocks, BLOCK]).check(self.bias.len(), "bias");
+        let written = Extent::pixels(self.pixels, 1).repeated(self.blocks, self.out_block);
+        written.check(out.len(), "output");
     }
 }
 
@@ -112,8 +116,9 @@ unsafe fn depthwise_tile<S: Simd, const N: usize, const STEP: usize>(
     N
 }
 
-/// The safe twin of [`depthwise`].
-pub fn depthwise_twin(row: &DepthwiseRow, out: &mut [f32]) {
+/// The safe reference of [`depthwise`].
+#[cfg(test)]
+pub fn depthwise_reference(row: &DepthwiseRow, out: &mut [f32]) {
     for block in 0..row.blocks {
         for x in 0..row.pixels {
             for lane in 0..BLOCK {
@@ -178,8 +183,10 @@ impl StretchRow<'_> {
             assert!(between.left >= self.base);
             last = last.max((between.left - self.base) as usize);
         }
-        assert!((self.blocks - 1) * self.block_stride + (last + 2) * BLOCK <= self.input.len());
-        assert!((self.blocks - 1) * self.out_block + self.between.len() * BLOCK <= out.len());
+        let read = Extent::product(&[last + 2, BLOCK]).repeated(self.blocks, self.block_stride);
+        read.check(self.input.len(), "input");
+        let written = Extent::pixels(self.between.len(), 1).repeated(self.blocks, self.out_block);
+        written.check(out.len(), "output");
     }
 }
 
@@ -206,8 +213,9 @@ pub(super) unsafe fn stretch<S: Simd>(row: &StretchRow, out: &mut [f32]) {
     }
 }
 
-/// The safe twin of [`stretch`].
-pub fn stretch_twin(row: &StretchRow, out: &mut [f32]) {
+/// The safe reference of [`stretch`].
+#[cfg(test)]
+pub fn stretch_reference(row: &StretchRow, out: &mut [f32]) {
     for block in 0..row.blocks {
         for (x, between) in row.between.iter().enumerate() {
             for lane in 0..BLOCK {

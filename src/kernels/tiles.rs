@@ -6,6 +6,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::dense::Finish;
+use super::extent::Extent;
 use super::layout::BLOCK;
 use super::simd::Simd;
 
@@ -30,10 +31,16 @@ impl ValuesRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &[f32]) {
         assert!(self.blocks > 0 && self.tiles > 0);
-        let read = (self.blocks - 1) * self.block_stride + (2 * self.tiles + 2) * BLOCK;
-        assert!(self.rows.iter().all(|row| read <= row.len()));
-        let written = (VALUES - 1) * self.out_value + (self.blocks - 1) * self.out_block;
-        assert!(written + self.tiles * BLOCK <= out.len());
+        let read = Extent::product(&[4, BLOCK])
+            .repeated(self.tiles, 2 * BLOCK)
+            .repeated(self.blocks, self.block_stride);
+        self.rows
+            .iter()
+            .for_each(|row| read.check(row.len(), "input"));
+        let written = Extent::pixels(self.tiles, 1)
+            .repeated(self.blocks, self.out_block)
+            .repeated(VALUES, self.out_value);
+        written.check(out.len(), "output");
     }
 }
 
@@ -86,8 +93,9 @@ pub(super) unsafe fn values<S: Simd>(row: &ValuesRow, out: &mut [f32]) {
     }
 }
 
-/// The safe twin of [`values`].
-pub fn values_twin(row: &ValuesRow, out: &mut [f32]) {
+/// The safe reference of [`values`].
+#[cfg(test)]
+pub fn values_reference(row: &ValuesRow, out: &mut [f32]) {
     let spread = |of: [f32; 4]| [of[0] - of[2], of[1] + of[2], of[2] - of[1], of[1] - of[3]];
     for block in 0..row.blocks {
         for (tile, lane) in (0..row.tiles * BLOCK).map(|at| (at / BLOCK, at % BLOCK)) {
@@ -132,16 +140,15 @@ impl GatherRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &[f32]) {
         assert!(self.blocks > 0 && self.pixels > 0);
-        let last = |stride: usize, pixels: usize| (self.blocks - 1) * stride + pixels * BLOCK;
-        let tiles = self.pixels.div_ceil(2);
-        assert!(
-            (VALUES - 1) * self.value_stride + last(self.block_stride, tiles)
-                <= self.products.len()
-        );
-        assert!(self.blocks * BLOCK <= self.bias.len());
-        assert!(last(self.out_block, self.pixels) <= out.len());
+        let row = |stride, pixels| Extent::pixels(pixels, 1).repeated(self.blocks, stride);
+        let products = row(self.block_stride, self.pixels.div_ceil(2));
+        products
+            .repeated(VALUES, self.value_stride)
+            .check(self.products.len(), "products");
+        Extent::product(&[self.blocks, BLOCK]).check(self.bias.len(), "bias");
+        row(self.out_block, self.pixels).check(out.len(), "output");
         if let Some((skip, stride)) = self.finish.skip {
-            assert!(last(stride, self.pixels) <= skip.len());
+            row(stride, self.pixels).check(skip.len(), "skip connection");
         }
     }
 }
@@ -206,8 +213,9 @@ unsafe fn gather_blocks<S: Simd, const SECOND: bool>(row: &GatherRow, out: &mut 
     }
 }
 
-/// The safe twin of [`gather`].
-pub fn gather_twin(row: &GatherRow, out: &mut [f32]) {
+/// The safe reference of [`gather`].
+#[cfg(test)]
+pub fn gather_reference(row: &GatherRow, out: &mut [f32]) {
     let weights: [[f32; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
     for block in 0..row.blocks {
         for (pixel, lane) in (0..row.pixels * BLOCK).map(|at| (at / BLOCK, at % BLOCK)) {

@@ -20,17 +20,18 @@ fn fixed(weight: f32) -> i16 {
 }
 
 impl Upsample {
-    /// From input to output (height, width), with `position(output index, output length, input length)` the place on
-    /// the input axis; places outside it are moved to its ends. The input has at least two rows and columns.
+    /// From input to output (height, width), with `position(axis, output index, output length, input length)` the place
+    /// on the input axis (0 is vertical, 1 horizontal); places outside it are moved to its ends. The input has at least
+    /// two rows and columns.
     pub fn new(
         input: (usize, usize),
         output: (usize, usize),
-        position: impl Fn(usize, usize, usize) -> f32,
+        position: impl Fn(usize, usize, usize, usize) -> f32,
     ) -> Self {
-        let axis = |input: usize, output: usize| {
+        let along = |axis: usize, input: usize, output: usize| {
             assert!(input >= 2, "upsampling needs two input pixels");
             let between = |at| {
-                let place = position(at, output, input).clamp(0.0, (input - 1) as f32);
+                let place = position(axis, at, output, input).clamp(0.0, (input - 1) as f32);
                 let left = (place as usize).min(input - 2);
                 Between {
                     left: left as u32,
@@ -39,9 +40,9 @@ impl Upsample {
             };
             (0..output).map(between).collect()
         };
-        let columns: Vec<Between> = axis(input.1, output.1);
+        let columns: Vec<Between> = along(1, input.1, output.1);
         Upsample {
-            rows: axis(input.0, output.0),
+            rows: along(0, input.0, output.0),
             fixed: columns
                 .iter()
                 .map(|between| (between.left, fixed(between.weight)))

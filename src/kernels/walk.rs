@@ -75,6 +75,11 @@ impl Walk {
         blocks * ((self.columns() - 1) * self.stride + 3) * BLOCK
     }
 
+    /// Numbers of one row that is stretched to a ring row; see [`Window::low_row_len`].
+    pub fn low_row(&self, blocks: usize) -> usize {
+        self.ring_row(blocks) + blocks * BLOCK
+    }
+
     /// Numbers of the depthwise output that wait for the projection.
     pub fn depthwise(&self) -> usize {
         let rows = if self.small { self.out_height } else { 1 };

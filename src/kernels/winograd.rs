@@ -296,7 +296,7 @@ fn kernel_values(tap: impl Fn(usize) -> f32) -> [f32; VALUES] {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Planes, close, noise};
-    use super::super::tiles::{gather_twin, values_twin};
+    use super::super::tiles::{gather_reference, values_reference};
     use super::super::{Geometry, Image, Kernels, export_row};
     use super::*;
     use proptest::prelude::*;
@@ -305,7 +305,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn values_equal_their_twin(
+        fn values_equal_their_reference(
             (blocks, tiles) in (1usize..4, 1usize..12),
             (shift, more) in (0usize..16, 0usize..3),
             seed: u64,
@@ -317,7 +317,7 @@ mod tests {
             let row = ValuesRow { rows, block_stride, blocks, tiles, out_value, out_block };
             let before = vec![0.5; VALUES * out_value];
             let mut twin = before.clone();
-            values_twin(&row, &mut twin);
+            values_reference(&row, &mut twin);
             for kernels in Kernels::available() {
                 let mut out = before.clone();
                 kernels.values(&row, &mut out);
@@ -326,7 +326,7 @@ mod tests {
         }
 
         #[test]
-        fn gathered_rows_equal_their_twin(
+        fn gathered_rows_equal_their_reference(
             (blocks, pixels, more) in (1usize..4, 1usize..24, 0usize..3),
             second: bool,
             flags in 0u8..8,
@@ -346,7 +346,7 @@ mod tests {
                 GatherRow { products, value_stride, block_stride, second, bias, finish, blocks, pixels, out_block };
             let before = vec![0.5; blocks * out_block];
             let mut twin = before.clone();
-            gather_twin(&row, &mut twin);
+            gather_reference(&row, &mut twin);
             for kernels in Kernels::available() {
                 let mut out = before.clone();
                 kernels.gather(&row, &mut out);

@@ -36,6 +36,11 @@ pub enum ModelError {
     },
     /// The inference engine refuses the network; its words.
     Network { network: String, reason: String },
+    /// The network's file cannot be used as it is; the words say what to do.
+    Onnx {
+        network: String,
+        source: super::OnnxError,
+    },
     /// A network's tensor has another shape than is needed.
     Shape {
         network: String,
@@ -104,6 +109,7 @@ impl fmt::Display for ModelError {
                 write!(f, "{}: field `{field}`: {reason}", file.display())
             }
             ModelError::Network { network, reason } => write!(f, "network {network}: {reason}"),
+            ModelError::Onnx { network, source } => write!(f, "network {network}: {source}"),
             ModelError::Shape {
                 network,
                 tensor,
@@ -168,6 +174,7 @@ impl std::error::Error for ModelError {
         match self {
             ModelError::Unreadable { source, .. } => Some(source),
             ModelError::Frame { source, .. } => Some(source),
+            ModelError::Onnx { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::files::read_checked;
 use super::manifest::GoldenInput;
+use super::network::read_package_network;
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
     Calibration, CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package,
@@ -226,7 +227,7 @@ impl Loader<'_> {
     fn unet(&self) -> Result<(Network, UnetTensors), ModelError> {
         let spec = &self.manifest.unet;
         let side = self.manifest.geometry.inner_size;
-        let onnx = self.read(&spec.file, self.limits.network_bytes)?;
+        let onnx = read_package_network(self.folder, &spec.file, self.manifest, self.limits)?;
         let shapes = spec.shapes(side);
         let shapes = [0, 1].map(|input: usize| (shapes[input].0, &shapes[input].1[..]));
         let unet = match &spec.calibration {
@@ -259,7 +260,7 @@ impl Loader<'_> {
         let Some(spec) = &audio.encoder else {
             return Ok(None);
         };
-        let onnx = self.read(&spec.file, self.limits.network_bytes)?;
+        let onnx = read_package_network(self.folder, &spec.file, self.manifest, self.limits)?;
         let shape = spec.input_shape(1);
         let network = Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
         expect_inputs(&network, 1)?;

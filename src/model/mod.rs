@@ -13,6 +13,7 @@ mod load;
 mod manifest;
 mod network;
 mod npy;
+mod onnx;
 mod package;
 mod quantised;
 mod registry;
@@ -23,7 +24,7 @@ pub use calibration::{Calibration, Calibrator};
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
 pub use files::Checksum;
-pub use fuse::FuseReport;
+pub use fuse::{FuseReport, instruction_sets};
 pub use limits::LoadLimits;
 pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
@@ -31,6 +32,7 @@ pub use manifest::{
 };
 pub use network::{Network, NetworkState, TensorSpec, read_network};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
+pub use onnx::{Declared, DeclaredTensor, Note, OnnxError, declared_inputs};
 pub use package::{Package, PackageMemory, UnetTensors};
 pub use registry::Registry;
 pub use sandbox::{CheckLimits, check_in_child, confine_this_process};

@@ -2,8 +2,9 @@
 
 use super::calibration::Calibration;
 use super::fuse::{self, FuseReport, Keep, Precision, Program};
+use super::onnx::{Note, OnnxError, Prepared, in_one_sentence, prepare, with_external_data};
 use super::states::{FusedState, KeptFrames, TractState};
-use super::{LoadLimits, ModelError, files};
+use super::{LoadLimits, Manifest, ModelError, files};
 use crate::base::panic::catch_panic;
 use std::fmt;
 use std::path::Path;
@@ -37,6 +38,7 @@ struct Shared {
     /// The whole network as one fused program, where every operator is known.
     whole: Option<Arc<Program>>,
     report: FuseReport,
+    notes: Vec<Note>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
 }
@@ -104,6 +106,9 @@ impl Network {
         limits: &LoadLimits,
     ) -> Result<Network, ModelError> {
         let shared = fenced(name, || build(name, onnx, shapes, precision, limits))??;
+        for note in &shared.notes {
+            log::info!("network {name} {note}");
+        }
         Ok(Network {
             shared: Arc::new(shared),
         })
@@ -129,6 +134,11 @@ impl Network {
     /// What the kernels compute of it, and what they leave to tract.
     pub fn report(&self) -> &FuseReport {
         &self.shared.report
+    }
+
+    /// How it is computed otherwise than its file has it.
+    pub fn notes(&self) -> &[Note] {
+        &self.shared.notes
     }
 
     /// Room to keep what depends on input `image_input` alone of each of `frames` frames, in at most `bytes` bytes
@@ -358,12 +368,54 @@ impl fmt::Debug for NetworkState {
     }
 }
 
-/// The bytes of an ONNX file.
+/// The bytes of an ONNX file, with the weights that it keeps in other files of its folder.
 ///
 /// # Errors
-/// When it cannot be read, or is larger than `limits.network_bytes`.
+/// When it (or such a file) cannot be read, is larger than `limits.network_bytes`, or a name leads out of the folder.
 pub fn read_network(path: &Path, limits: &LoadLimits) -> Result<Vec<u8>, ModelError> {
-    files::read_limited(path, limits.network_bytes)
+    let limit = limits.network_bytes;
+    let (name, folder) = (file_name(path), path.parent().unwrap_or(Path::new("")));
+    let onnx = files::read_limited(path, limit)?;
+    with_external_data(&name, onnx, limit, |location| {
+        let refuse = |source| ModelError::Onnx {
+            network: name.clone(),
+            source,
+        };
+        let location = location.to_owned();
+        let beside = folder.join(&location);
+        let Ok(real) = beside.canonicalize() else {
+            return Err(refuse(OnnxError::ExternalMissing { location }));
+        };
+        let root = path.canonicalize().unwrap_or_default();
+        match root.parent() {
+            Some(root) if real.starts_with(root) => files::read_limited(&beside, limit),
+            _ => Err(refuse(OnnxError::ExternalOutside { location })),
+        }
+    })
+}
+
+/// As [`read_network`], for file `name` of a package: every file is one that the manifest states.
+pub(super) fn read_package_network(
+    folder: &Path,
+    name: &str,
+    manifest: &Manifest,
+    limits: &LoadLimits,
+) -> Result<Vec<u8>, ModelError> {
+    let limit = limits.network_bytes;
+    let onnx = files::read_checked(folder, name, &manifest.files[name], limit)?;
+    let parent = Path::new(name).parent().unwrap_or(Path::new(""));
+    with_external_data(name, onnx, limit, |location| {
+        let beside = parent.join(location).to_string_lossy().into_owned();
+        match manifest.files.get(&beside) {
+            Some(checksum) => files::read_checked(folder, &beside, checksum, limit),
+            None => Err(ModelError::Onnx {
+                network: name.to_owned(),
+                source: OnnxError::ExternalMissing {
+                    location: location.to_owned(),
+                },
+            }),
+        }
+    })
 }
 
 fn file_name(path: &Path) -> String {
@@ -378,7 +430,17 @@ fn build(
     precision: &Precision,
     limits: &LoadLimits,
 ) -> Result<Shared, ModelError> {
-    let mut model = engine(name, tract_onnx::onnx().model_for_read(&mut &*onnx))?;
+    let prepared = prepare(onnx).map_err(|source| ModelError::Onnx {
+        network: name.to_owned(),
+        source,
+    })?;
+    let Prepared {
+        proto,
+        reader,
+        notes,
+    } = prepared;
+    let mut model = engine(name, reader.model_for_proto_model(&proto))?;
+    drop(proto);
     let names = |outlets: &[OutletId], model: &InferenceModel, output: bool| -> Vec<String> {
         let label = |outlet: &OutletId| model.outlet_label(*outlet).map(str::to_owned);
         let node = |outlet: &OutletId| model.node(outlet.node).name.clone();
@@ -439,6 +501,7 @@ fn build(
         plan,
         whole,
         report,
+        notes,
         inputs,
         outputs,
     })
@@ -488,11 +551,11 @@ fn specs(
     outlets.iter().zip(names).map(spec).collect()
 }
 
-/// The engine's errors, in one line.
+/// The engine's errors, in one sentence.
 pub(super) fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
     result.map_err(|error| ModelError::Network {
         network: network.to_owned(),
-        reason: format!("{error:#}"),
+        reason: in_one_sentence(&error),
     })
 }
 

@@ -1,6 +1,7 @@
 //! From a package to the same package in bytes.
 
-use super::files::{read_checked, sha256_hex};
+use super::files::sha256_hex;
+use super::network::read_package_network;
 use super::{
     Calibration, Calibrator, Checksum, LoadLimits, ModelError, Network, Package, is_model_name,
     write_npy,
@@ -51,12 +52,7 @@ impl Package {
     ) -> Result<T, ModelError> {
         let manifest = self.manifest();
         let name = &manifest.unet.file;
-        let onnx = read_checked(
-            self.folder(),
-            name,
-            &manifest.files[name],
-            limits.network_bytes,
-        )?;
+        let onnx = read_package_network(self.folder(), name, manifest, limits)?;
         let shapes = manifest.unet.shapes(manifest.geometry.inner_size);
         let shapes = [0, 1].map(|input: usize| (shapes[input].0, &shapes[input].1[..]));
         load(name, &onnx, &shapes)

@@ -98,18 +98,18 @@ pub struct ByteScratch {
 impl ByteScratch {
     /// Makes it large enough for `block`, too.
     pub fn grow(&mut self, block: &ByteBlock) {
-        let (mut ring, mut low, mut row) = (0, 0, 0);
+        let (mut ring, mut low, mut row, mut low_row) = (0, 0, 0, 0);
         for part in &block.parts {
             let blocks = if block.walk.small {
                 part.panels().map(|panel| panel.len()).max().unwrap_or(0)
             } else {
                 part.blocks()
             };
-            // An upsampled strip needs no more input columns than it has itself.
-            let length = block.walk.ring_row(blocks);
+            let (length, low_length) = (block.walk.ring_row(blocks), block.walk.low_row(blocks));
             ring += 3 * length;
-            low += 2 * length;
+            low += 2 * low_length;
             row = row.max(length);
+            low_row = low_row.max(low_length);
         }
         self.ring.grow(ring);
         self.zeros.grow(row);
@@ -122,7 +122,7 @@ impl ByteScratch {
         });
         if upsamples {
             self.low.grow(low);
-            self.blended.grow(row);
+            self.blended.grow(low_row);
             self.stretched.grow(row);
         }
     }
@@ -238,7 +238,7 @@ impl ByteBlock {
             let own_ring = ring
                 .split_off_mut(..3 * window.row_len())
                 .expect("grown for all parts");
-            let low_len = (2 * window.row_len()).min(low.len());
+            let low_len = (2 * window.low_row_len()).min(low.len());
             let own_low = low.split_off_mut(..low_len).expect("at most as long");
             let inputs = &run.inputs[input..input + part.inputs()];
             *maker = Some(Maker::new(

@@ -9,6 +9,7 @@
 
 use super::simd::{Dot, Lanes};
 use crate::kernels::dense::{MAX_SOURCES, Source};
+use crate::kernels::extent::Extent;
 use crate::kernels::layout::BLOCK;
 use crate::kernels::simd::Simd;
 
@@ -79,35 +80,36 @@ pub enum ByteOut<'a> {
 impl ByteRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &ByteOut) {
-        let last = |blocks: usize, stride: usize, step: usize| {
-            (blocks - 1) * stride + (self.pixels - 1) * step * BLOCK + BLOCK
+        let row = |blocks: usize, stride: usize, step: usize| {
+            Extent::pixels(self.pixels, step).repeated(blocks, stride)
         };
         assert!((1..=4).contains(&self.panel) && self.pixels > 0 && self.step > 0);
         assert!(self.sources.len() <= MAX_SOURCES);
-        let mut quads = 0;
+        let mut quads = 0usize;
         for source in self.sources {
-            assert!(source.channels > 0);
             let blocks = source.channels.div_ceil(BLOCK);
-            assert!(last(blocks, source.block_stride, self.step) <= source.data.len());
-            quads += source.channels.div_ceil(QUAD);
+            row(blocks, source.block_stride, self.step).check(source.data.len(), "source");
+            quads = quads.saturating_add(source.channels.div_ceil(QUAD));
         }
-        assert!(quads * self.panel * QUAD_WEIGHTS <= self.weights.len());
+        let weights = Extent::product(&[quads, self.panel, QUAD_WEIGHTS]);
+        weights.check(self.weights.len(), "weights");
         assert!(self.panel * BLOCK <= self.bias.len().min(self.multipliers.len()));
         if let Some(middle) = self.middle {
-            assert!(last(self.panel, middle.block_stride, 1) <= middle.data.len());
+            row(self.panel, middle.block_stride, 1).check(middle.data.len(), "partial sums");
             assert!(middle.shift < 16);
         }
         let length = match out {
             ByteOut::Bytes(out, skip) => {
                 if let Some(skip) = skip {
-                    assert!(last(self.panel, skip.block_stride, 1) <= skip.data.len());
+                    let read = row(self.panel, skip.block_stride, 1);
+                    read.check(skip.data.len(), "skip connection");
                 }
                 out.len()
             }
             ByteOut::Halves(out) => out.len(),
             ByteOut::Floats(out, _) => out.len(),
         };
-        assert!(last(self.panel, self.out_block, 1) <= length);
+        row(self.panel, self.out_block, 1).check(length, "output");
     }
 }
 
@@ -272,8 +274,9 @@ unsafe fn add_skip<D: Dot, const N: usize>(
     }
 }
 
-/// The safe twin: the same sums, one after another; `offset` is taken from every activation.
-pub fn byte_dense_twin(row: &ByteRow, offset: i32, out: &mut ByteOut) {
+/// The safe reference: the same sums, one after another; `offset` is taken from every activation.
+#[cfg(test)]
+pub fn byte_dense_reference(row: &ByteRow, offset: i32, out: &mut ByteOut) {
     for channel in 0..row.panel * BLOCK {
         let (block, lane) = (channel / BLOCK, channel % BLOCK);
         for x in 0..row.pixels {

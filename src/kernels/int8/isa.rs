@@ -91,7 +91,9 @@ impl ByteKernels {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f")
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2
+                && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vnni")
                 && is_x86_feature_detected!("avx512vbmi")
@@ -102,7 +104,7 @@ impl ByteKernels {
                     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi,avx2,fma")]
                 ));
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if avx2 {
                 if is_x86_feature_detected!("avxvnni") {
                     found.push(entry_points!(
                         "avxvnni",
@@ -114,7 +116,7 @@ impl ByteKernels {
             }
         }
         #[cfg(target_arch = "aarch64")]
-        {
+        if std::arch::is_aarch64_feature_detected!("neon") {
             if std::arch::is_aarch64_feature_detected!("dotprod") {
                 found.push(entry_points!(
                     "dotprod",

@@ -17,9 +17,14 @@ mod x86;
 
 pub use block::{ByteBlock, BytePart, ByteScratch};
 pub use convolution::{
-    ByteConvolution, ByteDepthwise, ByteRows, ByteRun, ByteStrip, MAX_WEIGHT, Quantum, Target,
-    Weights,
+    ByteConvolution, ByteDepthwise, ByteRows, ByteRun, Quantum, Target, Weights,
 };
-pub use dense::{ByteOut, ByteRow, ByteSkip, Middle, byte_dense_twin};
 pub use isa::ByteKernels;
-pub use rows::{ByteDepthwiseRow, ByteStretchRow, byte_depthwise_twin};
+
+// As in the room above.
+#[cfg(test)]
+pub use {
+    convolution::MAX_WEIGHT,
+    dense::{ByteOut, ByteRow, ByteSkip, Middle, byte_dense_reference},
+    rows::{ByteDepthwiseRow, ByteStretchRow, byte_depthwise_reference},
+};

@@ -5,6 +5,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::simd::Dot;
+use crate::kernels::extent::Extent;
 use crate::kernels::layout::BLOCK;
 use crate::kernels::simd::Simd;
 
@@ -40,11 +41,19 @@ impl ByteDepthwiseRow<'_> {
     /// Panics unless every access of the kernel lies inside its slice: what makes the kernel's pointers sound.
     pub(super) fn check(&self, out: &[u8]) {
         assert!(self.blocks > 0 && self.pixels > 0 && matches!(self.step, 1 | 2));
-        let read = (self.blocks - 1) * self.block_stride + self.columns() * BLOCK;
-        assert!(self.rows.iter().all(|row| read <= row.len()));
-        assert!(self.blocks * DEPTHWISE_WEIGHTS <= self.weights.len());
-        assert!(self.blocks * BLOCK <= self.bias.len().min(self.multipliers.len()));
-        assert!((self.blocks - 1) * self.out_block + self.pixels * BLOCK <= out.len());
+        let read = Extent::product(&[3, BLOCK])
+            .repeated(self.pixels, self.step * BLOCK)
+            .repeated(self.blocks, self.block_stride);
+        self.rows
+            .iter()
+            .for_each(|row| read.check(row.len(), "input"));
+        let weights = Extent::product(&[self.blocks, DEPTHWISE_WEIGHTS]);
+        weights.check(self.weights.len(), "weights");
+        let channels = Extent::product(&[self.blocks, BLOCK]);
+        channels.check(self.bias.len(), "bias");
+        channels.check(self.multipliers.len(), "multipliers");
+        let written = Extent::pixels(self.pixels, 1).repeated(self.blocks, self.out_block);
+        written.check(out.len(), "output");
     }
 
     fn columns(&self) -> usize {
@@ -131,8 +140,9 @@ unsafe fn depthwise_tile<D: Dot>(
     }
 }
 
-/// The safe twin of [`depthwise`]; `offset` is taken from every activation.
-pub fn byte_depthwise_twin(row: &ByteDepthwiseRow, offset: i32, out: &mut [u8]) {
+/// The safe reference of [`depthwise`]; `offset` is taken from every activation.
+#[cfg(test)]
+pub fn byte_depthwise_reference(row: &ByteDepthwiseRow, offset: i32, out: &mut [u8]) {
     for block in 0..row.blocks {
         for x in 0..row.pixels {
             for lane in 0..BLOCK {

@@ -98,16 +98,15 @@ impl Program {
             rows,
         };
         let Some(quantum) = output.quantum else {
-            clear_halo(layout, 0.0, &mut buffer);
-            let body = body(layout, &mut buffer);
+            let rows = body(layout, &mut buffer);
             match kind {
-                ByteKind::Dense(convolution) => in_bands(layout, body, scratch, |rows, out, _| {
+                ByteKind::Dense(convolution) => in_bands(layout, rows, scratch, |rows, out, _| {
                     convolution.rows(&run(rows), ByteRows::Floats(out));
                 }),
                 ByteKind::Dequantise => {
                     let scale = step.inputs[0].quantum.map_or(1.0, |quantum| quantum.scale);
                     let zero = step.inputs[0].quantum.map_or(0, |quantum| quantum.zero);
-                    in_bands(layout, body, scratch, |rows, out, _| {
+                    in_bands(layout, rows, scratch, |rows, out, _| {
                         each_row(layout, images[0], rows, out, |from, to| {
                             kernels.dequantise(from, scale, zero, to);
                         });
@@ -115,11 +114,11 @@ impl Program {
                 }
                 _ => {}
             }
+            clear_halo(layout, 0.0, &mut buffer);
             slots[output.slot] = buffer;
             return;
         };
         let bytes = &mut buffer.bytes_mut()[..layout.len()];
-        clear_halo(layout, quantum.zero, bytes);
         let body = body(layout, bytes);
         let inverse = 1.0 / quantum.scale;
         match kind {
@@ -149,6 +148,7 @@ impl Program {
             }),
             ByteKind::Dequantise => {}
         }
+        clear_halo(layout, quantum.zero, bytes);
         slots[output.slot] = buffer;
     }
 }

@@ -1,5 +1,6 @@
 //! tract's simplification of a network, the same on every processor.
 
+use super::rewrite::{align_corners_by_length, keep_broadcasts, reverse_no_convolution};
 use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -11,6 +12,8 @@ use tract_onnx::tract_core::optim::{Optimizer, OptimizerSession, TypedPass};
 /// As tract's `into_decluttered`, but the channels stay before height and width. Where tract has a depthwise kernel for
 /// channels that come last (on aarch64), it would turn whole networks around, and `read` would know little of them.
 pub(in crate::model) fn declutter(mut model: TypedModel) -> TractResult<TypedModel> {
+    keep_broadcasts(&mut model)?;
+    reverse_no_convolution(&mut model)?;
     let mut optimizer = Optimizer::declutter();
     let place = optimizer
         .passes
@@ -21,6 +24,7 @@ pub(in crate::model) fn declutter(mut model: TypedModel) -> TractResult<TypedMod
     };
     optimizer.passes[place] = Box::new(Axes::default());
     optimizer.session().optimize(&mut model)?;
+    align_corners_by_length(&mut model)?;
     Ok(model)
 }
 

@@ -88,7 +88,15 @@ pub(super) enum Op {
         mask: Arc<Vec<f32>>,
     },
     Relu(NodeId),
+    /// Every value cut to what lies between `low` and `high`.
+    Clamp {
+        input: NodeId,
+        low: f32,
+        high: f32,
+    },
     Logistic(NodeId),
+    /// An image of one pixel, repeated over the whole of a larger one.
+    Spread(NodeId),
     /// The same values in the same planar order, as an image of another shape.
     Reshape(NodeId),
 }
@@ -105,8 +113,11 @@ impl Op {
                 .chain(dense.skip)
                 .collect(),
             Op::Depthwise { input, .. } | Op::Upsample { input, .. } => vec![*input],
-            Op::Bias { input, .. } | Op::Mask { input, .. } => vec![*input],
-            Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => vec![*input],
+            Op::Bias { input, .. } | Op::Mask { input, .. } | Op::Clamp { input, .. } => {
+                vec![*input]
+            }
+            Op::Relu(input) | Op::Logistic(input) => vec![*input],
+            Op::Reshape(input) | Op::Spread(input) => vec![*input],
             Op::Concat(inputs) => inputs.clone(),
             Op::Add { inputs, .. } => inputs.to_vec(),
         }
@@ -123,8 +134,11 @@ impl Op {
                 dense.skip = dense.skip.map(map);
             }
             Op::Depthwise { input, .. } | Op::Upsample { input, .. } => *input = map(*input),
-            Op::Bias { input, .. } | Op::Mask { input, .. } => *input = map(*input),
-            Op::Relu(input) | Op::Logistic(input) | Op::Reshape(input) => *input = map(*input),
+            Op::Bias { input, .. } | Op::Mask { input, .. } | Op::Clamp { input, .. } => {
+                *input = map(*input);
+            }
+            Op::Relu(input) | Op::Logistic(input) => *input = map(*input),
+            Op::Reshape(input) | Op::Spread(input) => *input = map(*input),
             Op::Concat(inputs) => inputs.iter_mut().for_each(|input| *input = map(*input)),
             Op::Add { inputs, .. } => *inputs = inputs.map(map),
         }
@@ -234,6 +248,7 @@ impl Fold {
         node.op = match node.op {
             Op::Bias { input, bias } => self.bias(input, bias),
             Op::Relu(input) => self.relu(input),
+            Op::Clamp { input, low, high } => self.clamp(input, low, high),
             Op::Add { inputs: [a, b], .. } => self.add(a, b),
             Op::Dense(dense) => Op::Dense(self.spread(dense)),
             other => other,
@@ -296,6 +311,22 @@ impl Fold {
             },
             Some(Op::Add { inputs, .. }) => Op::Add { inputs, relu: true },
             _ => Op::Relu(input),
+        }
+    }
+
+    fn clamp(&self, input: NodeId, low: f32, high: f32) -> Op {
+        match self.only(input) {
+            // What is cut twice is cut to the second bounds last.
+            Some(Op::Clamp {
+                input,
+                low: first_low,
+                high: first_high,
+            }) => Op::Clamp {
+                input,
+                low: first_low.max(low).min(high),
+                high: first_high.max(low).min(high),
+            },
+            _ => Op::Clamp { input, low, high },
         }
     }
 

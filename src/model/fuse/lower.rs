@@ -470,6 +470,8 @@ impl Lowering<'_> {
                 bias: vec![0.0; node.shape.channels],
                 relu: true,
             },
+            Op::Clamp { low, high, .. } => Kind::Clamp(*low, *high),
+            Op::Spread(_) => Kind::Spread,
             Op::Mask { mask, .. } => Kind::Mask(mask.clone()),
             Op::Logistic(_) => Kind::Logistic,
             Op::Reshape(_) => Kind::Reshape,

@@ -13,6 +13,7 @@ mod plan;
 mod program;
 mod quantise;
 mod read;
+mod rewrite;
 mod simple;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,18 @@ impl FuseReport {
             _ => "without SIMD, bytes would be slower",
         }
     }
+}
+
+/// The instruction sets of this processor that `LIPSYNCD_SIMD` can name, best first, each with the name of its int8
+/// kernels if it has some.
+pub fn instruction_sets() -> Vec<(&'static str, Option<&'static str>)> {
+    let int8 = |kernels: &Kernels| {
+        let bytes = kernels.bytes;
+        (!bytes.is_portable()).then_some(bytes.name)
+    };
+    let kernels = Kernels::available();
+    let names = kernels.iter().map(|kernels| (kernels.name, int8(kernels)));
+    names.collect()
 }
 
 /// Fuses what is known; goes between [`declutter`] and `into_optimized`. `LIPSYNCD_SIMD` may name the instruction

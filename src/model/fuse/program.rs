@@ -3,7 +3,7 @@
 use super::bytes::ByteKind;
 use super::calibrate::Observer;
 use super::keep::Keep;
-use super::simple::{concat, masked, reshape, sum};
+use super::simple::{clamped, concat, masked, reshape, spread, sum};
 use crate::kernels::{
     Activation, Block, ByteScratch, Convolution, Floats, Image, Kernels, Layout, Quantum, Run,
     Scratch, Upsample, Winograd, clear_halo, export_row, import_rows,
@@ -53,7 +53,11 @@ pub(super) enum Kind {
     },
     /// Its input times an image of one channel, `[height][width]`.
     Mask(Arc<Vec<f32>>),
+    /// Cuts its input to what lies between two values.
+    Clamp(f32, f32),
     Logistic,
+    /// Repeats its input of one pixel.
+    Spread,
     Reshape,
     Export {
         output: usize,
@@ -268,7 +272,6 @@ impl Program {
         let scratch = &mut scratch[..*threads];
         let layout = output.layout;
         let data = &mut buffer[..layout.len()];
-        clear_halo(layout, 0.0, data);
         let row_len = layout.row_len();
         let body = &mut data[layout.halo * row_len..][..layout.height * row_len];
         let mut images = [Image {
@@ -315,6 +318,8 @@ impl Program {
             Kind::Concat => concat(images, layout, body),
             Kind::Sum { bias, relu } => sum(images, bias, *relu, layout, body),
             Kind::Mask(mask) => masked(images[0], mask, layout, body),
+            Kind::Clamp(low, high) => clamped(images[0], (*low, *high), layout, body),
+            Kind::Spread => spread(images[0], layout, body),
             Kind::Logistic => {
                 sum(images, &[], false, layout, body);
                 self.kernels.logistic(body);
@@ -322,6 +327,9 @@ impl Program {
             Kind::Reshape => reshape(images[0], layout, body),
             Kind::Export { .. } | Kind::Bytes(_) => {}
         }
+        // After the step, whatever it computes: a step that fills whole rows writes over the borders, and not every
+        // operator makes zero of zero.
+        clear_halo(layout, 0.0, data);
         slots[output.slot] = buffer;
     }
 
@@ -382,6 +390,8 @@ impl Kind {
             Kind::Concat => "concat",
             Kind::Sum { .. } => "sum",
             Kind::Mask(_) => "mask",
+            Kind::Clamp(..) => "clamp",
+            Kind::Spread => "spread",
             Kind::Logistic => "logistic",
             Kind::Reshape => "reshape",
             Kind::Export { .. } => "export",

@@ -1,6 +1,7 @@
 //! From tract's decluttered nodes to the images and operators of [`super::graph`].
 
 use super::graph::{Dense, Graph, Node, NodeId, Op, Shape, Term};
+use super::rewrite::Broadcast;
 use crate::kernels::{Activation, Geometry, MAX_SOURCES, Upsample};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -13,7 +14,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::math::{Add, Max, Mul, Sub};
+use tract_onnx::tract_core::ops::math::{Add, Max, Min, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::resize::{Interpolator, Resize};
 use tract_onnx::tract_core::ops::nn::{DataFormat, Sigmoid};
 use tract_onnx::tract_core::ops::source::TypedSource;
@@ -152,7 +153,8 @@ impl<'a> Reader<'a> {
             Op::Bias { input, bias } => of(input) == shape && bias.len() == shape.channels,
             Op::Mask { input, mask } => of(input) == shape && mask.len() == shape.pixels(),
             Op::Add { inputs, .. } => inputs.iter().all(|input| of(input) == shape),
-            Op::Relu(input) | Op::Logistic(input) => of(input) == shape,
+            Op::Relu(input) | Op::Logistic(input) | Op::Clamp { input, .. } => of(input) == shape,
+            Op::Spread(input) => of(input).len() == shape.channels && of(input).pixels() == 1,
             Op::Reshape(input) => of(input).len() == shape.len(),
             Op::Input(_) | Op::Upsample { .. } => true,
         }
@@ -173,8 +175,8 @@ impl<'a> Reader<'a> {
             return self.product(node, product);
         }
         if let Some(binary) = node.op_as::<TypedBinOp>() {
-            if binary.0.is::<Max>() {
-                return self.relu(node);
+            if binary.0.is::<Max>() || binary.0.is::<Min>() {
+                return Ok(self.clamp(node, binary.0.is::<Min>()));
             }
             if binary.0.is::<Add>() {
                 return self.add(node);
@@ -195,6 +197,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(resize) = node.op_as::<Resize>() {
             return self.resize(node, resize, shape);
+        }
+        if node.op_is::<Broadcast>() {
+            return Ok(self.image(node.inputs[0]).map(Op::Spread));
         }
         if let Some(axis) = node.op_as::<AxisOp>() {
             // All of these but a move keep the values in order.
@@ -243,7 +248,14 @@ impl<'a> Reader<'a> {
 
     fn convolution(&mut self, node: &TypedNode, conv: &Conv) -> TractResult<Option<Op>> {
         let spec = &conv.pool_spec;
-        let known = matches!(spec.data_format, DataFormat::NCHW | DataFormat::CHW)
+        let dims = self.model.outlet_fact(node.inputs[0])?.shape.clone();
+        // One image: with a batch of several, other axes would be taken for its channels.
+        let single = match (spec.data_format, dims.as_concrete()) {
+            (DataFormat::NCHW, Some(dims)) => dims.len() == 4 && dims[0] == 1,
+            (DataFormat::CHW, Some(dims)) => dims.len() == 3,
+            _ => false,
+        };
+        let known = single
             && conv.kernel_fmt == KernelFormat::OIHW
             && conv.q_params.is_none()
             && spec.rank() == 2
@@ -402,16 +414,29 @@ impl<'a> Reader<'a> {
         Ok(fits.then_some(out_first))
     }
 
-    fn relu(&mut self, node: &TypedNode) -> TractResult<Option<Op>> {
-        for (data, zero) in [(0, 1), (1, 0)] {
-            let Some((_, values)) = self.constant(node.inputs[zero]) else {
-                continue;
-            };
-            if values.iter().all(|value| *value == 0.0) {
-                return Ok(self.same_shape(node, data).map(Op::Relu));
-            }
+    /// The larger or the smaller of an image and one number.
+    fn clamp(&mut self, node: &TypedNode, smaller: bool) -> Option<Op> {
+        let known = |constant: &usize| self.constant(node.inputs[*constant]).is_some();
+        let constant = (0..2).find(known)?;
+        let (_, values) = self.constant(node.inputs[constant])?;
+        let bound = *values.first()?;
+        if bound.is_nan() || values.iter().any(|value| *value != bound) {
+            return None;
         }
-        Ok(None)
+        let input = self.same_shape(node, 1 - constant)?;
+        Some(match smaller {
+            false if bound == 0.0 => Op::Relu(input),
+            false => Op::Clamp {
+                input,
+                low: bound,
+                high: f32::INFINITY,
+            },
+            true => Op::Clamp {
+                input,
+                low: f32::NEG_INFINITY,
+                high: bound,
+            },
+        })
     }
 
     fn add(&mut self, node: &TypedNode) -> TractResult<Option<Op>> {
@@ -443,15 +468,17 @@ impl<'a> Reader<'a> {
         Some(Op::Dense(dense))
     }
 
-    /// An image times a constant of its height and width.
+    /// An image times a number, or times a constant of its height and width.
     fn mask(&mut self, node: &TypedNode, shape: Shape) -> Option<Op> {
         let known = |constant: &usize| self.constant(node.inputs[*constant]).is_some();
         let constant = (0..2).find(known)?;
         let (dims, mask) = self.constant(node.inputs[constant])?;
         let of_pixels = dims.ends_with(&[shape.height, shape.width]);
-        if !of_pixels || mask.len() != shape.pixels() {
-            return None;
-        }
+        let mask = match mask[..] {
+            [factor] => vec![factor; shape.pixels()],
+            _ if of_pixels && mask.len() == shape.pixels() => mask,
+            _ => return None,
+        };
         let (input, mask) = (self.same_shape(node, 1 - constant)?, Arc::new(mask));
         Some(Op::Mask { input, mask })
     }
@@ -466,6 +493,9 @@ impl<'a> Reader<'a> {
         let input = self.image(node.inputs[0])?;
         let depth = self.graph.nodes[input].shape.channels;
         let channels = first..first + shape.channels;
+        if channels.end > depth {
+            return None;
+        }
         Some(Op::Dense(pick(input, depth, channels, 1.0)))
     }
 
@@ -499,6 +529,9 @@ impl<'a> Reader<'a> {
         if resize.interpolator != Interpolator::Linear {
             return Ok(None);
         }
+        let Some(scales) = self.scales(node, resize)? else {
+            return Ok(None);
+        };
         let Some(input) = self.image(node.inputs[0]) else {
             return Ok(None);
         };
@@ -513,13 +546,50 @@ impl<'a> Reader<'a> {
         let upsample = Upsample::new(
             (from.height, from.width),
             (shape.height, shape.width),
-            |at, output, input| {
+            |axis, at, output, input| {
                 resize
                     .coord_transformer
-                    .transform(at, output as f32 / input as f32, input, output)
+                    .transform(at, scales[axis], input, output)
             },
         );
         Ok(Some(Op::Upsample { input, upsample }))
+    }
+
+    /// The scales along height and width: the file's, or those of the sizes that it gives. `None` where they are not
+    /// known, or another axis is resized.
+    fn scales(&self, node: &TypedNode, resize: &Resize) -> TractResult<Option<[f32; 2]>> {
+        let (from, to) = (
+            self.model.outlet_fact(node.inputs[0])?,
+            &node.outputs[0].fact,
+        );
+        let (Some(from), Some(to)) = (from.shape.as_concrete(), to.shape.as_concrete()) else {
+            return Ok(None);
+        };
+        let given = match resize.optional_scales_input {
+            Some(input) => match node.inputs.get(input) {
+                Some(outlet) => self.constant(*outlet).map(|(_, scales)| scales),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let of_sizes = || {
+            from.iter()
+                .zip(to)
+                .map(|(from, to)| *to as f32 / *from as f32)
+        };
+        let scales = match given {
+            Some(scales) if scales.len() == from.len() => scales,
+            Some(_) => return Ok(None),
+            None => of_sizes().collect(),
+        };
+        let Some(channel) = channel_axis(from).filter(|axis| axis + 2 < from.len()) else {
+            return Ok(None);
+        };
+        let spatial = channel + 1..channel + 3;
+        let others_stay = (0..from.len())
+            .filter(|axis| !spatial.contains(axis))
+            .all(|axis| scales[axis] == 1.0 && from[axis] == to[axis]);
+        Ok(others_stay.then(|| [scales[spatial.start], scales[spatial.start + 1]]))
     }
 }
 

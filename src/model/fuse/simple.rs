@@ -1,4 +1,4 @@
-//! Steps that need no kernels of their own: sums, masks, copies.
+//! Steps that need no kernels of their own: sums, masks, cuts, copies. They write pixels; halos are the program's.
 
 use crate::kernels::{BLOCK, Image, Layout};
 
@@ -49,6 +49,25 @@ pub(super) fn masked(image: Image, mask: &[f32], layout: Layout, body: &mut [f32
             out.iter_mut()
                 .zip(pixel)
                 .for_each(|(out, value)| *out = value * factor);
+        }
+    });
+}
+
+pub(super) fn clamped(image: Image, (low, high): (f32, f32), layout: Layout, body: &mut [f32]) {
+    each_block(layout, body, |y, block, out| {
+        let values = pixels(image, y, block);
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = value.max(low).min(high);
+        }
+    });
+}
+
+/// The only pixel of `image`, everywhere.
+pub(super) fn spread(image: Image, layout: Layout, body: &mut [f32]) {
+    each_block(layout, body, |_, block, out| {
+        let pixel = pixels(image, 0, block);
+        for out in out.chunks_exact_mut(BLOCK) {
+            out.copy_from_slice(pixel);
         }
     });
 }

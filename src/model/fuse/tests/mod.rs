@@ -1,10 +1,14 @@
 //! Fused networks against tract's own operators, on small networks that hold every block.
 
+mod builder;
+mod differential;
+mod random;
+
 use super::*;
 use crate::model::{Calibration, Calibrator, LoadLimits, Network, NetworkState};
 
-const KNOWN: &[u8] = include_bytes!("../../../tests/data/networks/small_unet.onnx");
-const WITH_ELU: &[u8] = include_bytes!("../../../tests/data/networks/small_unet_with_elu.onnx");
+const KNOWN: &[u8] = include_bytes!("../../../../tests/data/networks/small_unet.onnx");
+const WITH_ELU: &[u8] = include_bytes!("../../../../tests/data/networks/small_unet_with_elu.onnx");
 
 fn decluttered(onnx: &[u8]) -> TypedModel {
     let model = tract_onnx::onnx().model_for_read(&mut &*onnx);
