@@ -8,7 +8,7 @@ use lipsyncd::base::ping_pong::ping_pong;
 use lipsyncd::engine::Cost;
 use lipsyncd::protocol::stream::{AudioChunk, FLAG_IDLE, FLAG_LAST, StreamFrame};
 use lipsyncd::server::App;
-use lipsyncd::session::{Context, ClientSession};
+use lipsyncd::session::{ClientSession, Context};
 use lipsyncd::transport::{MemoryConnection, Outgoing};
 use serde_json::{Value, json};
 use tungstenite::Message;

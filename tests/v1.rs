@@ -14,7 +14,7 @@ use lipsyncd::model::Registry;
 use lipsyncd::observe::Stats;
 use lipsyncd::protocol::protobuf::wire;
 use lipsyncd::server::{Assets, Site};
-use lipsyncd::session::{Context, ClientSession};
+use lipsyncd::session::{ClientSession, Context};
 use lipsyncd::transport::{MemoryConnection, Outgoing};
 use prost::Message as _;
 use serde_json::{Value, json};
