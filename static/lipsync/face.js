@@ -8,6 +8,7 @@ import { pingPong } from "./frames.js";
 import { Meter } from "./meter.js";
 import { WIRE_RATE } from "./pcm.js";
 import { RequestSession } from "./request-session.js";
+import { fetchJson, serverAddress } from "./server.js";
 import { StreamSession } from "./stream-session.js";
 import { FrameTimeline } from "./timeline.js";
 
@@ -36,24 +37,38 @@ const HORIZON_EVERY = 8;
 export class Face extends EventTarget {
   /**
    * @param {{canvas: HTMLCanvasElement, server?: string | URL, model: string, mode?: string}} options
-   *   server: the http(s) address of lipsyncd; this page's own by default
+   *   server: the http(s) address of lipsyncd; where this library came from by default
    */
-  constructor({ canvas, server = new URL("/", location.href), model, mode = "auto" }) {
+  constructor({ canvas, server, model, mode = "auto" }) {
     super();
-    this.server = new URL(server, location.href);
+    this.server = serverAddress(server);
     this.model = model;
+    /** of the package; undefined until it is loaded */
+    this.metadata = undefined;
+    this.frameRate = 25;
+    /** @type {StreamSession | RequestSession | undefined} */
+    this.session = undefined;
+    /** what is spoken: {audio, avatarFrame} */
+    this.utterance = null;
+    /** called with each frame that can be drawn, or that came too late */
+    this.onReady = undefined;
     this.compositor = new Compositor(canvas);
     this.decoder = new Decoder();
     this.meter = new Meter();
     this.timeline = new FrameTimeline(WIRE_RATE / 25);
-    this.idle = []; // {number, picture?, asked}: decoded ahead
+    this.idle = []; // {number, picture?, gone}: decoded ahead
     this.number = 0; // of the idle walk: what is shown
+    this.idleAt = undefined; // when the newest idle frame was due, ms; undefined before the first
     this.hold = Infinity; // the idle walk waits here for speech
-    this.opacity = 0;
-    this.decoding = 0;
+    this.shownPicture = null; // with a mouth, until that is blended out
+    this.shownBounds = undefined; // of its mouth
+    this.opacity = 0; // of the mouth, 0 to 1
+    this.decoding = 0; // frames in the decoder
     this.decodeMs = 0; // usual time until a frame is decoded
-    this.lastFreshAt = 0;
+    this.horizonMs = undefined; // how far ahead of the sound frames are asked for
+    this.lastFreshAt = 0; // when a frame that had not been seen was shown, ms
     this.still = false;
+    this.closed = false;
     const socket = new URL("ws", this.server);
     socket.protocol = this.server.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection({ url: socket.href, mode });
@@ -70,9 +85,7 @@ export class Face extends EventTarget {
   async load() {
     while (!this.closed) {
       try {
-        const response = await fetch(new URL(`models/${encodeURIComponent(this.model)}/metadata`, this.server));
-        const metadata = await response.json();
-        if (!response.ok) throw new Error(metadata.error ?? `HTTP ${response.status}`);
+        const metadata = await fetchJson(new URL(`models/${encodeURIComponent(this.model)}/metadata`, this.server));
         if (this.closed) return;
         this.metadata = metadata;
         break;
@@ -82,7 +95,7 @@ export class Face extends EventTarget {
       }
     }
     if (this.closed) return;
-    this.frameRate = this.metadata.frame_rate ?? 25;
+    this.frameRate = this.metadata.frame_rate ?? this.frameRate;
     this.timeline = new FrameTimeline(WIRE_RATE / this.frameRate);
     this.emit("loaded", this.metadata);
     const count = Math.min(this.metadata.frame_count, PREFETCHED);
