@@ -131,7 +131,8 @@ export class Connection extends EventTarget {
 
   connect() {
     this.attempt++;
-    this.setState("connecting", "Connecting to the server…");
+    // While it tries again, the reason why stays to be read.
+    if (this.state !== "waiting") this.setState("connecting", "Connecting to the server…");
     const offer = this.offers[this.offer];
     const socket = offer.length > 0 ? new this.Socket(this.url, offer) : new this.Socket(this.url);
     socket.binaryType = "arraybuffer";
