@@ -6,6 +6,7 @@ const RATES = { lowest: 8000, highest: 96_000 };
 export const SOUNDS =
   "A sound is an ArrayBuffer, a Blob, an array of bytes (Uint8Array) or base64 text with a whole sound file in it (WAV, MP3, OGG, M4A), " +
   "or, together with sampleRate in Hz, mono samples: a Float32Array, or PCM16 in any of the other forms";
+const HEADERLESS = "Samples without a file's header need their rate: {speak: samples, sampleRate: 24000}.";
 const ADDRESS = "An address is not fetched here: fetch it in your own page and hand over its bytes, await (await fetch(address)).arrayBuffer()";
 
 /** @param {string} text base64, or a data: address with it */
@@ -48,7 +49,9 @@ export async function readSound(value, sampleRate, decode) {
   if (sampleRate === undefined) {
     const isSamples = ArrayBuffer.isView(value) && !(value instanceof DataView) && value.BYTES_PER_ELEMENT > 1;
     if (isSamples) throw new Error(`${describe(value)} holds samples: say sampleRate, too. ${SOUNDS}.`);
-    return decode(bytes);
+    return decode(bytes).catch((error) => {
+      throw new Error(`${error.message} ${HEADERLESS}`);
+    });
   }
   if (typeof sampleRate !== "number" || !(sampleRate >= RATES.lowest && sampleRate <= RATES.highest)) {
     throw new Error(`sampleRate is ${describe(sampleRate)}; it must be a number from ${RATES.lowest} to ${RATES.highest}.`);

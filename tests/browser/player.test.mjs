@@ -177,4 +177,6 @@ test("a sound may come in many dresses, and what is none is told what would be",
   for (const value of [[1, 2], {}, null, undefined, 7, new Map()]) await assert.rejects(readSound(value, undefined, decode), /no sound.*ArrayBuffer/);
   for (const rate of [0, "24000", NaN, 1e9]) await assert.rejects(readSound(pcm, rate, decode), /sampleRate is/);
   await assert.rejects(readSound(new ArrayBuffer(0), undefined, decode), /empty/);
+  const undecodable = () => Promise.reject(new Error("This browser cannot decode it."));
+  await assert.rejects(readSound(pcm.buffer, undefined, undecodable), /cannot decode it.*sampleRate: 24000/);
 });
