@@ -164,38 +164,47 @@ export async function underPath({ browser, command }) {
   }
 }
 
-/** A proxy that loses the upgrade, one under the wrong path, a server that is gone: each in words of its own. */
+/** Opens a connection from the page with the library at `library`; the words for why there is none. */
+const reasonFor = (page, library, url) => page.evaluate(async (library, url) => {
+  const { Connection } = await import(library);
+  const connection = new Connection({ url });
+  return new Promise((resolve) => {
+    connection.addEventListener("state", ({ detail: { state, text } }) => {
+      if (!["waiting", "open"].includes(state)) return;
+      connection.close();
+      resolve(text);
+    });
+    connection.open();
+  });
+}, library, url);
+
+/** A proxy that loses the upgrade, a wrong path, a page that is not let in, a server that is gone: in words of its own each. */
 export async function refused({ browser, command }) {
-  const server = await Server.start(command, ["--models", TINY]);
+  const server = await Server.start(command, ["--models", TINY, "--allow-origin", "https://elsewhere.example"]);
   const front = await proxy(server, { upgrades: false });
+  const stranger = await site("<!doctype html><link rel='icon' href='data:,'>");
+  const words = [];
   try {
-    const words = [];
     const { page, close } = await openPage(browser, `${front.url}/avatar/`);
     words.push(await until(async () => `words about the proxy: ${await status(page)}`, async () => /Upgrade.*/.exec(await status(page))?.input));
     assert.match(words[0], /server answers.*proxy.*Upgrade, Connection and Host/);
-    const connectionTo = (url) => page.evaluate((url) => new Promise((resolve) => {
-      import("/avatar/lipsync.js").then(({ Connection }) => {
-        const connection = new Connection({ url });
-        connection.addEventListener("state", ({ detail }) => {
-          if (detail.state !== "waiting") return;
-          connection.close();
-          resolve(detail.text);
-        });
-        connection.open();
-      });
-    }), url);
-    const ws = front.url.replace("http", "ws");
+    const socket = front.url.replace("http", "ws");
     for (const path of ["avatar/wss", "elsewhere/ws"]) {
-      words.push(await connectionTo(`${ws}/${path}`));
+      words.push(await reasonFor(page, "/avatar/lipsync.js", `${socket}/${path}`));
       assert.match(words.at(-1), /no lipsyncd at http.*HTTP 404.*path taken off/);
     }
+    await page.goto(stranger.url);
+    words.push(await reasonFor(page, "/lipsync.js", `ws://${server.host}/ws`));
+    assert.ok(words.at(-1).includes(`--allow-origin ${stranger.url}`), words.at(-1));
+    await page.goto(`${front.url}/avatar/`);
     await server.stop();
-    words.push(await connectionTo(`ws://${server.host}/ws`));
+    words.push(await reasonFor(page, "/avatar/lipsync.js", `ws://${server.host}/ws`));
     assert.match(words.at(-1), /cannot be reached/);
     await close();
     return words.join(" | ");
   } finally {
     front.close();
+    stranger.close();
     await server.stop();
   }
 }

@@ -1,7 +1,7 @@
 // Starts and stops what the browser tests need: a lipsyncd on a free port, sound without a sound card, a browser.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -150,8 +150,15 @@ export function proxy(server, { prefix = "/avatar/", upgrades = true } = {}) {
   return listen(front);
 }
 
-/** A site with one page of its own. */
-export const site = (html) => listen(http.createServer((_, response) => response.writeHead(200, { "content-type": "text/html" }).end(html)));
+/** A site with one page of its own, and with a copy of the library. */
+export function site(html) {
+  const answer = ({ url }, response) => {
+    const isPage = !url.endsWith(".js");
+    const body = isPage ? html : readFileSync(path.join(ROOT, "static", path.normalize(url)));
+    response.writeHead(200, { "content-type": isPage ? "text/html" : "text/javascript" }).end(body);
+  };
+  return listen(http.createServer(answer));
+}
 
 // --- browsers --------------------------------------------------------------------------------
 
