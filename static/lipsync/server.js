@@ -8,7 +8,9 @@ const PROXY_PATH = "Behind a proxy, requests under its path must come to lipsync
 const PROXY_HEADERS = "a proxy in between must pass on the headers Upgrade, Connection and Host";
 
 /** The folder that these modules came from: the server's root, or what a proxy shows it as. */
-export const HOME = new URL("../", import.meta.url).href;
+export const HOME = URL.canParse?.("../", import.meta.url) === false
+  ? new URL("/", globalThis.location.href).href // a bundle in a blob: has no folder
+  : new URL("../", import.meta.url).href;
 
 /**
  * The base of the server's addresses. Its path is a folder, with or without the last slash.

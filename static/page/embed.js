@@ -41,7 +41,7 @@ function fail(error) {
 
 // --- what the other page wants ----------------------------------------------------------------
 
-/** Counts what makes earlier wishes void. */
+/** Counts calls of stop(): what was asked for before the newest one is void. */
 let stops = 0;
 /** Resolves with a press on the button; undefined while none is asked for. */
 let press;
@@ -50,12 +50,12 @@ const loaded = new Promise((resolve) => (faceLoaded = resolve));
 
 /**
  * Resolves when the browser lets a sound start: asks for a press first where it wants one.
- * @param {number} wished  what `stops` was when the sound was asked for
+ * @param {number} asked  what `stops` was when the sound was asked for
  */
-async function mayPlay(wished) {
+async function mayPlay(asked) {
   // A context that may not start without a press leaves its promise open for long.
   await Promise.race([player.wake().catch(() => undefined), new Promise((resolve) => setTimeout(resolve, WAKE_MS))]);
-  if (player.context?.state === "running" || stops !== wished) return;
+  if (player.context?.state === "running" || stops !== asked) return;
   button.hidden = false;
   await (press ??= new Promise((resolve) => {
     button.onclick = () => {
@@ -76,22 +76,22 @@ function stop() {
 
 /** Takes its place in the order at once; decoding, the face and the press are waited for there. */
 function speak(value, sampleRate) {
-  const wished = stops;
+  const asked = stops;
   const sound = readSound(value, sampleRate, (file) => player.decode(file));
   let isTold = false;
   sound.catch((error) => {
     isTold = true; // at once, whatever is spoken before
     fail(error);
   });
-  const ready = Promise.all([sound, sound.then(() => mayPlay(wished)), loaded]).then(([decoded]) => decoded);
+  const ready = Promise.all([sound, sound.then(() => mayPlay(asked)), loaded]).then(([decoded]) => decoded);
   player.speak(ready).catch((error) => isTold || fail(error));
 }
 
 async function listen() {
   stop();
-  const wished = stops;
-  await Promise.all([mayPlay(wished), loaded]);
-  if (stops === wished) await player.listen().catch(fail);
+  const asked = stops;
+  await Promise.all([mayPlay(asked), loaded]);
+  if (stops === asked) await player.listen().catch(fail);
 }
 
 /** What is wrong with a message, in words; undefined when it is understood. */

@@ -151,7 +151,7 @@ test("what is no JSON of lipsyncd's is told in words", async () => {
   globalThis.fetch = asked;
 });
 
-test("a sound may come in many dresses, and what is none is told what would be", async () => {
+test("a sound is taken in many forms, and what is none is told what would be", async () => {
   globalThis.AudioBuffer = class {
     constructor(options) {
       Object.assign(this, options);
