@@ -310,15 +310,16 @@ async def expect_closed(task):
 
 async def restarts_while_loading(binary, arguments, model):
     """The server is restarted in mid-sentence, and listens before the package is loaded, which is the last of many."""
-    models = pathlib.Path(arguments[arguments.index("--models") + 1])
+    if "--models" not in arguments:
+        arguments = [*arguments, "--models", "models"]
+    at = arguments.index("--models") + 1
+    models = pathlib.Path(arguments[at])
     with tempfile.TemporaryDirectory() as folder:
         for name in [*(f"a{n}" for n in range(8)), model]:
             package = pathlib.Path(shutil.copytree(models / model, pathlib.Path(folder) / name))
             manifest = json.loads((package / "manifest.json").read_text())
             (package / "manifest.json").write_text(json.dumps({**manifest, "name": name}))
-        arguments = [*arguments, "--models", folder]
-        for at in [at for at, word in enumerate(arguments) if word == "--models"][-2::-1]:
-            del arguments[at : at + 2]
+        arguments = [*arguments[:at], folder, *arguments[at + 1 :]]
         for mode in ("stream", "binary"):
             for kill in (True, False):
                 await restarts_once(binary, arguments, model, mode, kill)
