@@ -94,11 +94,14 @@ export interface Model {
   loaded: boolean;
   [field: string]: unknown;
 }
-/** The faces that a server has, the one to begin with first. */
+/** The server that this library came from, as the browser sees it: the base of its addresses, with its last slash. */
+export const HOME: string;
+/** The faces that a server has, the one to begin with first. `server`: its http(s) address, HOME by default. */
 export function listModels(server?: string | URL): Promise<Model[]>;
 
 /** One face on one canvas. */
 export class Face extends Emitter<{ status: Status; loaded: Metadata; trace: TraceEntry }> {
+  /** `server`: its http(s) address, with or without the last slash; HOME by default. */
   constructor(options: { canvas: HTMLCanvasElement; server?: string | URL; model: string; mode?: Mode });
   /** Fetches the package, shows its first frame, connects. Resolves when the package is known. */
   load(): Promise<void>;
@@ -133,14 +136,21 @@ export class Player extends Emitter<{
   /** Starts the audio context; call it from a click or key press the first time. */
   wake(): Promise<AudioContext>;
   decode(file: ArrayBuffer): Promise<AudioBuffer>;
-  /** Resolves when the sound has started. */
-  speak(sound: AudioBuffer): Promise<void>;
-  /** Follows the microphone. Rejects with MicrophoneError. */
-  listen(options?: { deviceId?: string; echoCancellation?: boolean; monitor?: boolean }): Promise<void>;
+  /**
+   * Speaks after the recordings that were asked for before, in the order of the calls; a sound that is still being decoded
+   * keeps its place. Resolves with true when the sound has started, with false when stop() came before.
+   */
+  speak(sound: AudioBuffer | Promise<AudioBuffer>): Promise<boolean>;
+  /**
+   * Follows the microphone, in place of whatever is spoken. Resolves with false when something else was asked for before it
+   * listened. Rejects with MicrophoneError.
+   */
+  listen(options?: { deviceId?: string; echoCancellation?: boolean; monitor?: boolean }): Promise<boolean>;
   /** From a spoken sound to its picture, ms; undefined unless listening. */
   readonly liveDelayMs?: number;
   /** The sample heard now; negative before the start, null when silent. */
   position(): number | null;
+  /** At once, whatever was asked for before, also what waits for its turn. */
   stop(): void;
   /** Stands still (sound, requests, drawing) while nobody looks. */
   setHidden(hidden: boolean): Promise<void>;
@@ -157,7 +167,8 @@ export class Connection extends Emitter<{
   message: { data: string | ArrayBuffer; at: number };
   trace: TraceEntry;
 }> {
-  constructor(options: { url: string; mode?: Mode; WebSocket?: typeof WebSocket; backoff?: Backoff });
+  /** `fetch` asks why a WebSocket was refused, which browsers hide. */
+  constructor(options: { url: string; mode?: Mode; WebSocket?: typeof WebSocket; fetch?: typeof fetch; backoff?: Backoff });
   readonly state: "closed" | "connecting" | "open" | "waiting";
   readonly wire?: Wire;
   readonly writable: boolean;

@@ -8,6 +8,7 @@ export { RequestSession, encodeFor, decodeFrom } from "./lipsync/request-session
 export { StreamSession } from "./lipsync/stream-session.js";
 export { Microphone, MicrophoneError, listMicrophones } from "./lipsync/microphone.js";
 export { listModels } from "./lipsync/models.js";
+export { HOME } from "./lipsync/server.js";
 export { Meter } from "./lipsync/meter.js";
 export { FrameTimeline } from "./lipsync/timeline.js";
 export { PcmBuffer, pcmBytes, WIRE_RATE } from "./lipsync/pcm.js";

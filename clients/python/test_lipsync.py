@@ -3,68 +3,16 @@
 
 import argparse
 import asyncio
-import contextlib
-import math
 import pathlib
-import struct
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests" / "clients")]
 
 import lipsync  # noqa: E402
+import test_situations as situations  # noqa: E402
 from server import Server, server_arguments  # noqa: E402
-
-SECONDS = 2.0
-
-
-def speech(rate, seconds=SECONDS):
-    samples = (
-        int(5000 * math.sin(2 * math.pi * 150 * n / rate) * (1 + math.sin(2 * math.pi * 3 * n / rate)))
-        for n in range(int(rate * seconds))
-    )
-    return struct.pack(f"<{int(rate * seconds)}h", *samples)
-
-
-class Proxy:
-    """A TCP proxy that can cut its connections."""
-
-    def __init__(self, port):
-        self.target, self.writers = port, []
-
-    async def __aenter__(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_):
-        self.server.close()
-        self.cut()
-
-    def cut(self):
-        for writer in self.writers:
-            writer.transport.abort()
-        self.writers.clear()
-
-    async def serve(self, reader, writer):
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        self.writers += [writer, other_writer]
-
-        async def copy(source, sink):
-            with contextlib.suppress(OSError):
-                while data := await source.read(4096):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(copy(reader, other_writer), copy(other_reader, writer))
-
-
-def complete(sequences):
-    """Every frame of the speech, and in stream mode a few more while the mouth closes."""
-    wanted = math.ceil(SECONDS * 25)
-    assert wanted <= len(sequences) <= wanted + 5, sequences
-    assert sequences == list(range(len(sequences))), sequences
+from test_support import MODES, TWO_PIECES, Proxy, complete, speech  # noqa: E402
 
 
 async def all_frames(client, model, audio, rate, **options):
@@ -120,20 +68,15 @@ async def survives_a_cut(port, model, **options):
 
 
 async def asks_again_after_a_break(port, model):
-    """A request that was begun on a broken connection takes nothing from one on the next."""
+    """A request of a broken connection takes nothing from one on the next; one that finds it broken connects first."""
     async with Proxy(port) as proxy:
         async with lipsync.Client(f"ws://127.0.0.1:{proxy.port}/ws", protocols=("binary",)) as client:
+            alone = [(await client.frame(model, 3, piece)).jpeg for piece in TWO_PIECES]
+            under_way = asyncio.create_task(client.frame(model, 3, TWO_PIECES[0]))
+            await asyncio.sleep(0)
             proxy.cut()
-            await client._reader
-            try:
-                await client.frame(model, 3)
-            except lipsync.Disconnected:
-                pass
-            else:
-                raise AssertionError("a broken connection brings no frame")
-            await client._connect()
-            frame = await asyncio.wait_for(client.frame(model, 3), 30)
-            assert frame.jpeg.startswith(b"\xff\xd8")
+            again = await asyncio.wait_for(client.frame(model, 3, TWO_PIECES[1]), 30)
+            assert [(await asyncio.wait_for(under_way, 30)).jpeg, again.jpeg] == alone
 
 
 async def survives_a_restart(binary, arguments, model):
@@ -173,28 +116,43 @@ async def interrupts(url, model):
 
 async def main(options):
     binary, arguments = options.binary, options.arguments
+    only = options.only
+
+    async def hold(name, test, *values, **more):
+        if only in name:
+            await test(*values, **more)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            if left:
+                await asyncio.wait(left, timeout=5)
+            print(f"ok    {name}", flush=True)
+
     with Server(binary, *arguments) as server:
-        async with lipsync.Client(server.url()) as client:
+        url, port = server.url(), server.port
+        async with lipsync.Client(url) as client:
             model = options.model or (await client.models())[0]["name"]
-        await speaks(server.url(), "binary", model, protocols=("binary",))
-        print("ok    binary")
-        await survives_a_cut(server.port, model, protocols=("binary",))
-        print("ok    a cut connection, frame by frame")
-        await asks_again_after_a_break(server.port, model)
-        print("ok    asking again after a break")
-        await speaks(server.url(), "stream", model)
-        print("ok    stream")
-        await takes_audio_as_it_comes(server.url(), model)
-        print("ok    audio as it comes")
-        await interrupts(server.url(), model)
-        print("ok    interrupt")
-        await survives_a_cut(server.port, model)
-        print("ok    a cut connection, streaming")
+        await hold("binary", speaks, url, "binary", model, protocols=("binary",))
+        await hold("a cut connection, frame by frame", survives_a_cut, port, model, protocols=("binary",))
+        await hold("asking again after a break", asks_again_after_a_break, port, model)
+        await hold("stream", speaks, url, "stream", model)
+        await hold("audio as it comes", takes_audio_as_it_comes, url, model)
+        await hold("interrupt", interrupts, url, model)
+        await hold("a cut connection, streaming", survives_a_cut, port, model)
+        await hold("a cut connection, live audio", situations.live_audio_survives_a_cut, port, model)
+        for mode in MODES:
+            await hold(f"two at once, {mode}", situations.two_at_once, url, model, mode)
+            await hold(f"audio that fails, {mode}", situations.failing_audio, server, model, mode)
+        await hold("one frame number twice", situations.one_number_twice, url, model)
+        await hold("pieces cut in samples", situations.cut_in_samples, url, model)
+        await hold("busy and not loaded", situations.passes_by_itself, server, model)
+        await hold("handshakes that are refused", situations.refused_handshakes, server)
+        await hold("giving up while connecting", situations.gives_up_while_connecting, port, model)
     with Server(binary, "--protocols", "json", *arguments) as server:
-        await speaks(server.url(), "json", model)
-        print("ok    fall-back to JSON")
-    await survives_a_restart(binary, arguments, model)
-    print("ok    a server that was restarted")
+        await hold("fall-back to JSON", speaks, server.url(), "json", model)
+    await hold("more requests than are taken", situations.more_requests_than_taken, binary, arguments, model)
+    await hold("a long speech at once", situations.long_speech, binary, arguments, model)
+    await hold("sends that wait", situations.sends_that_wait, binary, arguments, model)
+    await hold("a server that was restarted", survives_a_restart, binary, arguments, model)
+    await hold("a restart in mid-sentence", situations.restarts_while_loading, binary, arguments, model)
     print("all held")
 
 
@@ -202,4 +160,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary")
     parser.add_argument("--model")
+    parser.add_argument("--only", default="", help="run the tests whose names contain this")
     asyncio.run(main(server_arguments(parser)))

@@ -2,6 +2,7 @@
 // (stream, binary, JSON), reconnects with backoff and jitter, and says in words what happens.
 
 import { parse } from "./json.js";
+import { whyRefused } from "./server.js";
 import { Backoff } from "./timing.js";
 
 /** What may be asked for. `auto` takes the best that the server has. */
@@ -47,12 +48,22 @@ function closeReason(code, reason) {
  * `trace` (detail {at, direction, kind, protocol, data}).
  */
 export class Connection extends EventTarget {
-  /** @param {{url: string, mode?: string, WebSocket?: typeof WebSocket, backoff?: Backoff}} options */
-  constructor({ url, mode = "auto", WebSocket: Socket = globalThis.WebSocket, backoff = new Backoff({ longestMs: 2000 }) }) {
+  /**
+   * @param {{url: string, mode?: string, WebSocket?: typeof WebSocket, fetch?: typeof fetch, backoff?: Backoff}} options
+   *   fetch: asks why a WebSocket was refused
+   */
+  constructor({ url, mode = "auto", WebSocket: Socket = globalThis.WebSocket, fetch, backoff = new Backoff({ longestMs: 2000 }) }) {
     super();
     this.url = url;
     this.Socket = Socket;
+    this.fetch = fetch;
     this.backoff = backoff;
+    this.socket = undefined;
+    this.timer = undefined;
+    /** waits for protocol_info */
+    this.asking = false;
+    /** counts attempts to connect, to tell late answers apart */
+    this.attempt = 0;
     this.state = "closed";
     /** stream, timed, binary, protobuf or json; undefined until open */
     this.wire = undefined;
@@ -99,6 +110,7 @@ export class Connection extends EventTarget {
   /** Forgets the socket without any event from it. */
   drop() {
     clearTimeout(this.timer);
+    this.attempt++;
     this.wire = undefined;
     const socket = this.socket;
     this.socket = undefined;
@@ -118,7 +130,9 @@ export class Connection extends EventTarget {
   }
 
   connect() {
-    this.setState("connecting", "Connecting to the server…");
+    this.attempt++;
+    // While it tries again, the reason why stays to be read.
+    if (this.state !== "waiting") this.setState("connecting", "Connecting to the server…");
     const offer = this.offers[this.offer];
     const socket = offer.length > 0 ? new this.Socket(this.url, offer) : new this.Socket(this.url);
     socket.binaryType = "arraybuffer";
@@ -137,17 +151,18 @@ export class Connection extends EventTarget {
     };
   }
 
-  retry(opened, event) {
+  async retry(opened, event) {
     if (!opened) {
       // Refused before it opened: perhaps because of what was offered. The next offer is tried
-      // at once; after the last one the server is taken for gone.
+      // at once; after the last one the reason is asked for.
       this.offer = (this.offer + 1) % this.offers.length;
       if (this.offer !== 0) return this.connect();
     }
-    const wait = this.backoff.next();
-    const reason = opened ? closeReason(event.code, event.reason) : "the server cannot be reached";
+    const { attempt } = this;
+    const reason = opened ? closeReason(event.code, event.reason) : await whyRefused(this.url, this.fetch);
+    if (this.attempt !== attempt) return;
     this.setState("waiting", `Not connected: ${reason}. Trying again…`);
-    this.timer = setTimeout(() => this.connect(), wait);
+    this.timer = setTimeout(() => this.connect(), this.backoff.next());
   }
 
   /**

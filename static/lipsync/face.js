@@ -1,13 +1,15 @@
 // One face on one canvas: its connection, the session that computes its mouth, the jitter
 // buffer, the idle animation. It has no clock: a Player tells it which sample is being heard.
 
-import { Compositor } from "./compositor.js";
 import { Connection } from "./connection.js";
 import { Decoder, release } from "./decoder.js";
+import { Display } from "./display.js";
 import { pingPong } from "./frames.js";
+import { IdleFrames } from "./idle-frames.js";
 import { Meter } from "./meter.js";
 import { WIRE_RATE } from "./pcm.js";
 import { RequestSession } from "./request-session.js";
+import { fetchJson, serverAddress } from "./server.js";
 import { StreamSession } from "./stream-session.js";
 import { FrameTimeline } from "./timeline.js";
 
@@ -15,14 +17,10 @@ import { FrameTimeline } from "./timeline.js";
 const DECODE_AHEAD = 8;
 /** Frames in the decoder at the same time: more would only wait for each other. */
 const MOST_DECODING = 3;
-/** Idle frames decoded ahead. */
-const IDLE_AHEAD = 3;
 /** Most idle frames fetched ahead of need; the worker stops earlier at its budget of bytes. */
 const PREFETCHED = 300;
 /** When no frame came for so long while speaking, the face goes on with idle frames. */
 const STALL_MS = 240;
-/** The mouth is blended in and out over this many frames where speech and idle meet. */
-const BLEND_FRAMES = 4;
 /** Speech begins this many frames of the idle walk from now: about the time until it starts. */
 const LEAD_FRAMES = 8;
 /** Asking for a package's metadata again after a failure. */
@@ -36,24 +34,35 @@ const HORIZON_EVERY = 8;
 export class Face extends EventTarget {
   /**
    * @param {{canvas: HTMLCanvasElement, server?: string | URL, model: string, mode?: string}} options
-   *   server: the http(s) address of lipsyncd; this page's own by default
+   *   server: the http(s) address of lipsyncd; where this library came from by default
    */
-  constructor({ canvas, server = new URL("/", location.href), model, mode = "auto" }) {
+  constructor({ canvas, server, model, mode = "auto" }) {
     super();
-    this.server = new URL(server, location.href);
+    this.server = serverAddress(server);
     this.model = model;
-    this.compositor = new Compositor(canvas);
+    /** of the package; undefined until it is loaded */
+    this.metadata = undefined;
+    this.frameRate = 25;
+    /** @type {StreamSession | RequestSession | undefined} */
+    this.session = undefined;
+    /** what is spoken: {audio, avatarFrame} */
+    this.utterance = null;
+    /** called with each frame that can be drawn, or that came too late */
+    this.onReady = undefined;
+    this.display = new Display(canvas);
     this.decoder = new Decoder();
+    this.idleFrames = new IdleFrames(this.decoder, (number) => this.frameUrl(number));
     this.meter = new Meter();
     this.timeline = new FrameTimeline(WIRE_RATE / 25);
-    this.idle = []; // {number, picture?, asked}: decoded ahead
     this.number = 0; // of the idle walk: what is shown
+    this.idleAt = undefined; // when the newest idle frame was due, ms; undefined before the first
     this.hold = Infinity; // the idle walk waits here for speech
-    this.opacity = 0;
-    this.decoding = 0;
+    this.decoding = 0; // frames in the decoder
     this.decodeMs = 0; // usual time until a frame is decoded
-    this.lastFreshAt = 0;
+    this.horizonMs = undefined; // how far ahead of the sound frames are asked for
+    this.lastFreshAt = 0; // when a frame that had not been seen was shown, ms
     this.still = false;
+    this.closed = false;
     const socket = new URL("ws", this.server);
     socket.protocol = this.server.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection({ url: socket.href, mode });
@@ -70,9 +79,7 @@ export class Face extends EventTarget {
   async load() {
     while (!this.closed) {
       try {
-        const response = await fetch(new URL(`models/${encodeURIComponent(this.model)}/metadata`, this.server));
-        const metadata = await response.json();
-        if (!response.ok) throw new Error(metadata.error ?? `HTTP ${response.status}`);
+        const metadata = await fetchJson(new URL(`models/${encodeURIComponent(this.model)}/metadata`, this.server));
         if (this.closed) return;
         this.metadata = metadata;
         break;
@@ -82,7 +89,7 @@ export class Face extends EventTarget {
       }
     }
     if (this.closed) return;
-    this.frameRate = this.metadata.frame_rate ?? 25;
+    this.frameRate = this.metadata.frame_rate ?? this.frameRate;
     this.timeline = new FrameTimeline(WIRE_RATE / this.frameRate);
     this.emit("loaded", this.metadata);
     const count = Math.min(this.metadata.frame_count, PREFETCHED);
@@ -161,7 +168,7 @@ export class Face extends EventTarget {
   discard(frame) {
     frame.gone = true;
     // The mouth last shown is still being blended out; it is released with the next one.
-    if (frame.picture && frame.picture !== this.shownPicture) release(frame.picture);
+    if (frame.picture && frame.picture !== this.display.picture) release(frame.picture);
   }
 
   /** How far ahead of the sound frames are asked for, in samples. */
@@ -236,7 +243,9 @@ export class Face extends EventTarget {
     const total = this.utterance.audio.ended ? this.utterance.audio.end : Infinity;
     if (position >= 0 && position < total) this.account(step, position);
     if (step.fresh && step.frame.picture) {
-      this.show(step.frame.picture, step.frame.avatarFrame, step.frame.bounds, now);
+      this.display.showSpeech(step.frame.picture, step.frame.bounds);
+      this.number = step.frame.avatarFrame;
+      this.idleAt = now;
     } else if (now - this.lastFreshAt > STALL_MS) {
       this.hold = position < 0 ? this.hold : Infinity;
       this.rest(now);
@@ -252,18 +261,6 @@ export class Face extends EventTarget {
     }
   }
 
-  show(picture, number, bounds, now) {
-    // A frame without a mouth comes from a stream, which leads over to the next mouth by itself.
-    const blended = picture.mouth ? Math.min(1, this.opacity + 1 / BLEND_FRAMES) : 1;
-    this.opacity = blended;
-    this.compositor.draw(picture.face, picture.mouth ? { image: picture.mouth, bounds, opacity: blended } : null);
-    if (this.shownPicture && this.shownPicture !== picture) release(this.shownPicture);
-    this.shownPicture = picture;
-    this.shownBounds = bounds;
-    this.number = number;
-    this.idleAt = now;
-  }
-
   /** One step of the display while not speaking. */
   rest(now) {
     if (!this.metadata) return;
@@ -271,53 +268,16 @@ export class Face extends EventTarget {
     const first = this.idleAt === undefined;
     if (!first && now - this.idleAt < period) return;
     // Reduced motion: once the mouth is closed, nothing moves.
-    if (!first && this.still && !this.shownPicture) return;
+    if (!first && this.still && this.display.isIdle) return;
     const wanted = first ? this.number : Math.min(this.hold, this.number + 1);
-    this.idle = this.idle.filter((entry) => {
-      const useful = entry.number >= wanted && entry.number < wanted + IDLE_AHEAD;
-      if (!useful) {
-        entry.gone = true;
-        release(entry.picture);
-      }
-      return useful;
-    });
-    for (let number = wanted; number < wanted + IDLE_AHEAD; number++) {
-      if (!this.idle.some((entry) => entry.number === number)) this.decodeIdle(number);
-    }
-    const entry = this.idle[0];
-    if (!entry?.picture || entry.number !== wanted || (wanted === this.number && !first)) return;
-    this.idle.shift();
-    this.showIdle(entry, now, period);
-  }
-
-  showIdle({ picture, number }, now, period) {
-    // The last mouth is blended out over the idle frames that follow it.
-    const last = this.shownPicture?.mouth;
-    this.opacity = last ? Math.max(0, this.opacity - 1 / BLEND_FRAMES) : 0;
-    const fading = this.opacity > 0;
-    this.compositor.draw(picture.face, fading ? { image: last, bounds: this.shownBounds, opacity: this.opacity } : null);
-    if (this.shownPicture && !fading) {
-      release(this.shownPicture);
-      this.shownPicture = null;
-    }
-    picture.face.close();
-    this.number = number;
+    this.idleFrames.prepare(wanted);
+    if (wanted === this.number && !first) return;
+    const picture = this.idleFrames.take(wanted);
+    if (!picture) return;
+    this.display.showIdle(picture);
+    this.number = wanted;
     // Keeps the pace of the idle walk, without a rush after a pause.
-    this.idleAt = this.idleAt === undefined || now - this.idleAt > 4 * period ? now : this.idleAt + period;
-  }
-
-  async decodeIdle(number) {
-    const entry = { number, picture: undefined, gone: false };
-    this.idle.push(entry);
-    this.idle.sort((a, b) => a.number - b.number);
-    const picture = await this.decoder.decode({ url: this.frameUrl(number) });
-    if (entry.gone || this.closed) return release(picture);
-    if (picture.error) {
-      // Asked for again a little later: the server may be away.
-      setTimeout(() => (this.idle = this.idle.filter((other) => other !== entry)), RETRY_MS / 2);
-      return;
-    }
-    entry.picture = picture;
+    this.idleAt = first || now - this.idleAt > 4 * period ? now : this.idleAt + period;
   }
 
   /** Releases everything; the face cannot be used again. */
@@ -327,9 +287,7 @@ export class Face extends EventTarget {
     this.session?.close();
     this.connection.close();
     this.decoder.close();
-    release(this.shownPicture);
-    for (const entry of this.idle) release(entry.picture);
-    this.idle = [];
-    this.compositor.close();
+    this.idleFrames.close();
+    this.display.close();
   }
 }

@@ -2,6 +2,7 @@
 
 import { fromBase64, toBase64, ProtocolError } from "./bytes.js";
 
+/** @param {{model: string, frameId: number, audio?: Uint8Array, sampleRate?: number, requestId?: string}} request */
 export function encodeRequest({ model, frameId, audio, sampleRate, requestId }) {
   const message = { model_name: model, frame_id: frameId };
   if (audio?.length) message.audio_override = toBase64(audio);

@@ -37,11 +37,26 @@ export class Player extends EventTarget {
   constructor({ context } = {}) {
     super();
     this.context = context;
+    /** the gain that sounds go through */
+    this.output = undefined;
     this.faces = new Set();
     this.clock = new SmoothClock();
     /** idle, preparing, speaking */
     this.state = "idle";
     this.hidden = false;
+    /** what is prepared, spoken or listened to; undefined when idle. It is set before anything is waited for, and whatever
+     * waited looks whether it is still the same: so stop() always wins. */
+    this.turn = undefined;
+    /** recordings that wait for their turn, in the order in which they were asked for */
+    this.queue = [];
+    /** the sound of this turn as the faces hear it */
+    this.utterance = undefined;
+    /** of a recording: its node, and when it starts, by the context's clock */
+    this.source = undefined;
+    this.startAt = 0;
+    /** of a microphone: itself, and the delay of its picture */
+    this.microphone = undefined;
+    this.live = undefined;
     this.step = this.step.bind(this);
     this.request = requestAnimationFrame(this.step);
   }
@@ -98,23 +113,54 @@ export class Player extends EventTarget {
     return sound;
   }
 
-  /** Speaks a recording. Resolves when the sound has started. @param {AudioBuffer} sound */
-  async speak(sound) {
-    const context = await this.wake();
-    this.stop();
-    const turn = (this.turn = {});
+  /**
+   * Speaks a recording, after those that were asked for before; ends listening.
+   * @param {AudioBuffer | Promise<AudioBuffer>} sound  it keeps its place in the order while it is still being decoded
+   * @returns {Promise<boolean>} true when it has started, false when stop() came before
+   */
+  speak(sound) {
+    if (this.turn?.isLive) this.stop();
+    this.wake().catch(() => undefined); // within the click or key press; looked at when the turn has come
+    const turn = { sound: Promise.resolve(sound), isLive: false };
+    turn.pcm = turn.sound.then(atWireRate).then(toPcm16);
+    turn.pcm.catch(() => undefined); // told when the turn has come
+    const started = new Promise((resolve, reject) => Object.assign(turn, { resolve, reject }));
+    this.queue.push(turn);
+    if (!this.turn) this.takeTurn();
+    return started;
+  }
+
+  /** Goes on with the next recording that waits, or rests. */
+  takeTurn() {
+    this.turn = this.queue.shift();
+    if (!this.turn) return this.setState("idle");
     this.setState("preparing");
-    const audio = new PcmBuffer();
-    audio.push(toPcm16(await atWireRate(sound)));
-    audio.ended = true;
-    if (this.turn !== turn) return;
-    this.begin(audio);
-    const ready = await this.framesReady(turn);
-    if (this.turn !== turn) return;
-    if (!ready) {
-      this.stop();
-      throw new Error("The server sent no frames in time. It may be busy or gone; try again in a moment.");
+    return this.play(this.turn);
+  }
+
+  async play(turn) {
+    try {
+      const sound = await turn.sound;
+      const pcm = await turn.pcm;
+      if (this.turn !== turn) return;
+      const context = await this.wake();
+      if (this.turn !== turn) return;
+      const audio = new PcmBuffer();
+      audio.push(pcm);
+      audio.ended = true;
+      this.begin(audio);
+      const ready = await this.framesReady(turn);
+      if (this.turn !== turn) return;
+      if (!ready) throw new Error("The server sent no frames in time. It may be busy or gone; try again in a moment.");
+      this.startSound(context, sound);
+      turn.resolve(true);
+    } catch (error) {
+      turn.reject(error);
+      if (this.turn === turn) this.finish();
     }
+  }
+
+  startSound(context, sound) {
     this.source = context.createBufferSource();
     this.source.buffer = sound;
     this.source.connect(this.output);
@@ -144,18 +190,19 @@ export class Player extends EventTarget {
   }
 
   /**
-   * Lets the faces follow the microphone.
+   * Lets the faces follow the microphone, in place of whatever is spoken.
    * @param {{deviceId?: string, echoCancellation?: boolean, monitor?: boolean}} options
+   * @returns {Promise<boolean>} true when it listens, false when something else was asked for before
    */
   async listen({ deviceId, echoCancellation = true, monitor = false } = {}) {
-    const context = await this.wake();
     this.stop();
-    const turn = (this.turn = {});
+    const turn = (this.turn = { isLive: true, resolve() {} });
     this.setState("preparing");
-    const audio = new PcmBuffer(LIVE_SECONDS * WIRE_RATE);
-    let microphone;
     try {
-      microphone = await Microphone.open(context, {
+      const context = await this.wake();
+      if (this.turn !== turn) return false;
+      const audio = new PcmBuffer(LIVE_SECONDS * WIRE_RATE);
+      const microphone = await Microphone.open(context, {
         deviceId,
         echoCancellation,
         onChunk: (pcm, level) => {
@@ -168,11 +215,20 @@ export class Player extends EventTarget {
           this.emit("lost", {});
         },
       });
+      if (this.turn !== turn) {
+        microphone.close();
+        return false;
+      }
+      this.follow(microphone, audio, monitor);
+      return true;
     } catch (error) {
-      if (this.turn === turn) this.setState("idle");
+      if (this.turn !== turn) return false; // nobody waits for it any more
+      this.finish();
       throw error;
     }
-    if (this.turn !== turn) return microphone.close();
+  }
+
+  follow(microphone, audio, monitor) {
     this.microphone = microphone;
     microphone.setMonitor(monitor);
     const lookAheadMs = Math.max(0, ...[...this.faces].map((face) => face.metadata?.look_ahead_ms ?? 0));
@@ -227,7 +283,7 @@ export class Player extends EventTarget {
     }
     const position = this.position();
     const ended = this.utterance?.ended && position !== null && position >= this.utterance.end + TAIL * WIRE_RATE;
-    if (ended) this.stop();
+    if (ended) this.finish();
     for (const face of this.faces) {
       if (face.utterance && position !== null && !ended) face.speak(position, now);
       else face.rest(now);
@@ -235,9 +291,15 @@ export class Player extends EventTarget {
     this.emit("tick", { position: ended ? null : position });
   }
 
-  /** Stops sound and faces at once. */
+  /** Stops sound and faces at once, and forgets what waits for its turn. */
   stop() {
-    this.turn = undefined;
+    for (const turn of this.queue.splice(0)) turn.resolve(false);
+    this.turn?.resolve(false); // of no effect where it has started
+    this.finish();
+  }
+
+  /** Ends this turn; the next one is taken. */
+  finish() {
     this.source?.stop();
     this.source?.disconnect();
     this.source = undefined;
@@ -246,7 +308,7 @@ export class Player extends EventTarget {
     this.live = undefined;
     this.utterance = undefined;
     for (const face of this.faces) face.interrupt();
-    this.setState("idle");
+    this.takeTurn();
   }
 
   /** Stands still while nobody looks: sound, requests and drawing. */

@@ -73,6 +73,7 @@ const AUDIO_BASE64 = 3;
 /** The added field with raw PCM16, beside the base64 one. */
 const AUDIO_PCM = 4;
 
+/** @param {{model: string, frameId: number, audio?: Uint8Array, base64?: boolean}} request */
 export function encodeRequest({ model, frameId, audio, base64 = false }) {
   const name = new TextEncoder().encode(model);
   const writer = new ByteWriter(32 + name.length + (audio?.length ?? 0));

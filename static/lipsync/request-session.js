@@ -55,6 +55,14 @@ export class RequestSession extends EventTarget {
     this.lookAhead = Math.min(HALF_WINDOW, Math.ceil((lookAheadMs / 1000) * WIRE_RATE));
     this.nextWireFrame = 0;
     this.active = false;
+    /** of the utterance, as begin() sets them */
+    this.audio = undefined;
+    this.next = 0;
+    this.errors = 0;
+    this.quietUntil = 0;
+    this.replyMs = 0;
+    this.firstWireFrame = 0;
+    this.firstAvatarFrame = 0;
     this.inFlight = new Map(); // wire frame id → {index, askedAt}
     this.again = []; // indices to ask for once more
     this.onMessage = (event) => this.receive(event.detail.data, event.detail.at);

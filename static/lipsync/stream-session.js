@@ -23,6 +23,8 @@ const KEPT_MARKS = 200;
 const FATAL = new Set(["unknown_model", "bad_value", "bad_field"]);
 /** Codes that say: this server, or this package, has no stream mode. */
 const NO_STREAMS = new Set(["unsupported", "unknown_type", "wrong_mode", "protocol_disabled"]);
+/** Which method takes a message, by its type. */
+const TAKES = { opened: "began", dropped: "dropped", busy: "busy", closed: "closed", error: "refused" };
 /** An `open` that is not answered by then counts as refused, in ms. */
 const OPEN_WAIT_MS = 4000;
 /** How long to wait before asking a busy server again, and one that still loads its packages, in ms. */
@@ -40,9 +42,18 @@ export class StreamSession extends EventTarget {
     this.sampleRate = WIRE_RATE;
     this.samplesPerFrame = WIRE_RATE / frameRate;
     this.active = false;
+    /** the server's answer to `open`; null while there is no stream */
     this.opened = null;
+    this.token = undefined;
+    this.timer = undefined;
     this.epoch = 0;
     this.epochUsed = false;
+    /** frames since the stream was opened */
+    this.received = 0;
+    /** of the utterance, as startEpoch() sets them */
+    this.audio = undefined;
+    this.firstAvatarFrame = 0;
+    this.startEpoch(0);
     this.onMessage = (event) => this.receive(event.detail.data, event.detail.at);
     this.onOpen = () => this.openStream();
     connection.addEventListener("message", this.onMessage);
@@ -133,7 +144,6 @@ export class StreamSession extends EventTarget {
   /** Sends the audio that is due. `position`: the sample heard now; `horizon`: how far ahead, samples. */
   pump(position, horizon) {
     if (!this.active || !this.opened || !this.connection.writable) return;
-    this.position = position;
     if (!this.started) {
       // After a break the utterance goes on with the frame that comes next.
       if (position > this.base) this.startEpoch(Math.ceil(position / this.samplesPerFrame) * this.samplesPerFrame);
@@ -171,35 +181,46 @@ export class StreamSession extends EventTarget {
 
   control(message) {
     if (message.stream !== undefined && message.stream !== STREAM) return;
-    if (["opened", "busy", "error"].includes(message.type)) clearTimeout(this.timer);
-    if (message.type === "opened") {
-      this.opened = message;
-      // Since the stream was opened, not since an utterance began: a credit that is not given back is lost for good.
-      this.received = 0;
-      this.token = message.token;
-      this.epoch = message.epoch;
-      this.epochUsed = false;
-      this.lookAheadMs = message.look_ahead_ms;
-      if (this.active) this.startEpoch(this.base);
-      this.dispatchEvent(new CustomEvent("opened"));
-    } else if (message.type === "dropped") {
-      this.dispatchEvent(new CustomEvent("dropped", { detail: message }));
-    } else if (message.type === "busy" && message.capacity === 0) {
-      // Too slow a machine for even one stream: requests still bring as many frames as it can.
-      this.dispatchEvent(new CustomEvent("unsupported"));
-    } else if (message.type === "busy" || message.code === "busy") {
-      this.problem(message.error ?? "the server is busy", "busy");
-      if (!this.opened) this.timer = setTimeout(() => this.openStream(), BUSY_WAIT_MS);
-    } else if (message.type === "closed") {
-      this.opened = null;
-      this.token = undefined;
-      if (message.reason !== "client" && message.reason !== "shutting_down") this.openStream();
-    } else if (message.success === false || message.type === "error") {
-      this.refused(message);
-    }
+    const take = TAKES[message.type] ?? (message.success === false ? "refused" : undefined);
+    if (take) this[take](message);
+  }
+
+  /** The stream is open. */
+  began(message) {
+    clearTimeout(this.timer);
+    this.opened = message;
+    // Since the stream was opened, not since an utterance began: a credit that is not given back is lost for good.
+    this.received = 0;
+    this.token = message.token;
+    this.epoch = message.epoch;
+    this.epochUsed = false;
+    this.lookAheadMs = message.look_ahead_ms;
+    if (this.active) this.startEpoch(this.base);
+    this.dispatchEvent(new CustomEvent("opened"));
+  }
+
+  dropped(message) {
+    this.dispatchEvent(new CustomEvent("dropped", { detail: message }));
+  }
+
+  closed(message) {
+    this.opened = null;
+    this.token = undefined;
+    if (message.reason !== "client" && message.reason !== "shutting_down") this.openStream();
+  }
+
+  busy(message) {
+    clearTimeout(this.timer);
+    // Too slow a machine for even one stream: requests still bring as many frames as it can.
+    if (message.capacity === 0) return this.dispatchEvent(new CustomEvent("unsupported"));
+    this.problem(message.error ?? "the server is busy", "busy");
+    if (!this.opened) this.timer = setTimeout(() => this.openStream(), BUSY_WAIT_MS);
+    return undefined;
   }
 
   refused(message) {
+    if (message.code === "busy") return this.busy(message);
+    clearTimeout(this.timer);
     if (message.code === "bad_token") {
       // A server that was restarted knows nothing of the stream: begin afresh.
       this.token = undefined;

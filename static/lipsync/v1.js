@@ -54,7 +54,10 @@ export function decodeReply(data, timed = false) {
   return { ok: true, frameId, computeMs, image, bounds };
 }
 
-/** Builds a reply as the server does: for the comparison of protocols and the tests. */
+/**
+ * Builds a reply as the server does: for the comparison of protocols and the tests.
+ * @param {{frameId: number, image: Uint8Array, bounds: number[], computeMs?: number}} reply
+ */
 export function encodeReply({ frameId, image, bounds, computeMs }, timed = false) {
   const writer = new ByteWriter(32 + image.length).u8(1).u32(frameId);
   if (timed) writer.u32(computeMs ?? 0);

@@ -98,8 +98,8 @@ async function loadModels() {
       models = await listModels();
       if (models.length > 0) break;
       connectionStatus = { text: "The server has no package yet", tone: "wait" };
-    } catch {
-      connectionStatus = { text: "The server cannot be reached. Trying again…", tone: "bad" };
+    } catch (error) {
+      connectionStatus = { text: `${error.message}. Trying again…`, tone: "bad" };
     }
     showStatus();
     await new Promise((resolve) => setTimeout(resolve, MODELS_RETRY_MS));
@@ -124,20 +124,34 @@ async function loadSample(address) {
   return sounds.get(address);
 }
 
-async function start() {
+/** @param {File} [file] just chosen */
+async function start(file) {
   notify(null);
   const source = chosen("source");
   try {
-    await player.wake();
     if (source === "microphone") return await listen();
-    if (source === "file" && !sounds.has("file")) return byId("file").click();
-    sound = source === "file" ? sounds.get("file") : await loadSample(SAMPLES[chosen("sample")]);
-    wave.setSound(sound);
-    await player.speak(sound);
-  } catch (error) {
+    if (source === "file" && !file && !sounds.has("file")) return byId("file").click();
     player.stop();
+    await player.speak(prepare(source === "file" ? fileSound(file) : loadSample(SAMPLES[chosen("sample")])));
+  } catch (error) {
     notify(error.message);
   }
+}
+
+/** Shows a sound as soon as it is there. */
+async function prepare(loading) {
+  sound = await loading;
+  wave.setSound(sound);
+  return sound;
+}
+
+async function fileSound(file) {
+  if (!file) return sounds.get("file");
+  if (file.size > LARGEST_FILE) throw new Error("That file is larger than 200 MB. Choose a shorter recording.");
+  const decoded = await player.decode(await file.arrayBuffer());
+  sounds.set("file", decoded);
+  byId("source-name").textContent = file.name;
+  return decoded;
 }
 
 async function listen() {
@@ -157,19 +171,6 @@ async function fillDevices() {
   const options = found.filter(({ deviceId }) => deviceId).map(({ deviceId, label }, at) => new Option(label || `Microphone ${at + 1}`, deviceId));
   select.replaceChildren(new Option("The system's default", ""), ...options);
   if ([...select.options].some(({ value }) => value === before)) select.value = before;
-}
-
-async function useFile(file) {
-  if (!file) return;
-  notify(null);
-  try {
-    if (file.size > LARGEST_FILE) throw new Error("That file is larger than 200 MB. Choose a shorter recording.");
-    sounds.set("file", await player.decode(await file.arrayBuffer()));
-    byId("source-name").textContent = file.name;
-    await start();
-  } catch (error) {
-    notify(error.message);
-  }
 }
 
 /** Shows the waveform of what the button would speak. */
@@ -246,12 +247,12 @@ byId("sample").addEventListener("change", () => {
   showSource();
   preview();
 });
-byId("file").addEventListener("change", ({ target }) => useFile(target.files[0]));
+byId("file").addEventListener("change", ({ target }) => target.files[0] && start(target.files[0]));
 for (const type of ["dragover", "dragleave", "drop"]) {
   byId("drop").addEventListener(type, (event) => {
     event.preventDefault();
     byId("drop").classList.toggle("over", type === "dragover");
-    if (type === "drop") useFile(event.dataTransfer.files[0]);
+    if (type === "drop" && event.dataTransfer.files[0]) start(event.dataTransfer.files[0]);
   });
 }
 byId("monitor").addEventListener("change", ({ target }) => player.microphone?.setMonitor(target.checked));

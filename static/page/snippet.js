@@ -1,6 +1,8 @@
-// The source to copy into one's own page, with this server's address in it.
+// The source to copy into one's own page, with this server's address in it, as the browser sees it.
 
-const snippet = `<iframe id="face" src="${location.origin}/embed.html"
+import { HOME } from "../lipsync.js";
+
+const snippet = `<iframe id="face" src="${new URL("embed.html", HOME).href}"
   allow="autoplay; microphone"
   width="480" height="480" title="Talking face"></iframe>
 <button id="talk">Talk</button>

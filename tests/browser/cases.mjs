@@ -2,6 +2,7 @@
 // returns its figures in words, or throws. `preferences`: what Firefox is started with for it.
 
 import * as around from "./around.mjs";
+import * as elsewhere from "./elsewhere.mjs";
 import * as speech from "./speech.mjs";
 
 export const cases = [
@@ -18,6 +19,11 @@ export const cases = [
   { name: "comparison of protocols", run: around.comparison },
   { name: "debugger", run: around.debugging },
   { name: "embedded", run: around.embedding },
+  { name: "framed by another page: stop wins, sentences keep their order", run: elsewhere.bargeIn },
+  { name: "framed by another page: what is not understood", run: elsewhere.misunderstood },
+  { name: "under a path of a site", run: elsewhere.underPath },
+  { name: "refused handshakes are told apart", run: elsewhere.refused },
+  { name: "stop before the start", run: elsewhere.stopBeforeStart },
   { name: "accessible", run: around.accessible },
   { name: "keyboard", run: around.keyboard },
   { name: "screenshots", run: around.screenshots },

@@ -1,7 +1,8 @@
 // Starts and stops what the browser tests need: a lipsyncd on a free port, sound without a sound card, a browser.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -97,6 +98,66 @@ export class Server {
     await this.child.gone;
     clearTimeout(killer);
   }
+}
+
+/** A site of its own, closed by what `open` adds it to. */
+async function listen(listener) {
+  await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const close = () => {
+    listener.closeAllConnections();
+    listener.close();
+  };
+  return { url: `http://127.0.0.1:${listener.address().port}`, close };
+}
+
+/**
+ * A site that shows lipsyncd under a path, as a reverse proxy does: the prefix is taken off.
+ * @param {Server} server  @param {{prefix?: string, upgrades?: boolean}} options upgrades: whether it passes WebSockets on
+ */
+export function proxy(server, { prefix = "/avatar/", upgrades = true } = {}) {
+  const forward = (request, answer) => {
+    const { method, headers } = request;
+    const path = `/${request.url.slice(prefix.length)}`;
+    return http.request({ host: "127.0.0.1", port: server.port, method, path, headers }, answer);
+  };
+  const front = http.createServer((request, response) => {
+    if (`${request.url}/` === prefix) return response.writeHead(301, { location: prefix }).end();
+    if (!request.url.startsWith(prefix)) return response.writeHead(404).end("the shop's own page");
+    const behind = forward(request, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    if (!upgrades) for (const name of ["upgrade", "connection"]) behind.removeHeader(name);
+    behind.on("error", () => response.destroy());
+    return request.pipe(behind);
+  });
+  const joins = (request, socket, head) => {
+    if (!request.url.startsWith(prefix)) return socket.end("HTTP/1.1 404 Not Found\r\n\r\n");
+    const behind = forward(request);
+    behind.on("upgrade", (answer, other, first) => {
+      const lines = Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}`);
+      socket.write(["HTTP/1.1 101 Switching Protocols", ...lines, "", ""].join("\r\n"));
+      socket.write(first);
+      other.write(head);
+      socket.pipe(other).pipe(socket);
+      for (const [one, two] of [[socket, other], [other, socket]]) one.on("error", () => two.destroy());
+    });
+    behind.on("response", (answer) => socket.end(`HTTP/1.1 ${answer.statusCode} Refused\r\n\r\n`));
+    behind.on("error", () => socket.destroy());
+    return behind.end();
+  };
+  if (upgrades) front.on("upgrade", joins);
+  return listen(front);
+}
+
+/** A site with one page of its own, and with a copy of the library. */
+export function site(html) {
+  const answer = ({ url }, response) => {
+    const isPage = !url.endsWith(".js");
+    const body = isPage ? html : readFileSync(path.join(ROOT, "static", path.normalize(url)));
+    response.writeHead(200, { "content-type": isPage ? "text/html" : "text/javascript" }).end(body);
+  };
+  return listen(http.createServer(answer));
 }
 
 // --- browsers --------------------------------------------------------------------------------
