@@ -503,11 +503,7 @@ fn limits_hold_before_anything_is_read() {
     let folder = packages_folder().join("tiny");
     let limits = [
         LoadLimits {
-            network_bytes: 1000,
-            ..LoadLimits::default()
-        },
-        LoadLimits {
-            frames_bytes: 1000,
+            package_bytes: 1000,
             ..LoadLimits::default()
         },
         LoadLimits {
@@ -531,7 +527,7 @@ fn limits_hold_before_anything_is_read() {
         Package::load(&folder, &few)
             .unwrap_err()
             .to_string()
-            .contains("has 6 frames, must have 1 to 5")
+            .contains("has 6 frames, 1 to 5 are served; --max-frames raises it")
     );
     let small = LoadLimits {
         tensor_values: 100,
