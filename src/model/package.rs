@@ -1,6 +1,6 @@
 //! One face: a package's manifest, frames, own features and networks, checked and ready to serve.
 
-use super::{CropCache, KeptFrames, LoadLimits, Manifest, ModelError, Network, NetworkState};
+use super::{CropCache, KeptFrames, Manifest, ModelError, Network, NetworkState};
 use crate::audio::FrontEndSpec;
 use crate::base::ping_pong::ping_pong;
 use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
