@@ -222,7 +222,7 @@ fn the_frame_index_is_checked() {
             json!([0, size]),
             "field `offsets`: has 2 entries, 6 frames need 7",
         ),
-        ("/bounds", json!([]), "field `bounds`: has 0 frames"),
+        ("/bounds", json!([]), "has 0 frames, 1 to 20000 are served"),
         ("/bounds/4", json!([10, 10, 90, 50]), "field `bounds[4]`"),
         ("/bounds/4", json!([30, 30, 30, 50]), "field `bounds[4]`"),
     ];
@@ -237,6 +237,6 @@ fn the_frame_index_is_checked() {
     assert!(
         copy.replace("frames.bin", &vec![7; size as usize])
             .error()
-            .contains("frame 0: not a readable JPEG")
+            .contains("frame 0: is no JPEG")
     );
 }
