@@ -2,8 +2,10 @@
 
 use super::CliError;
 use crate::audio::DEFAULT_INPUT_HZ;
-use crate::model::{CheckLimits, LoadLimits, Package, check_in_child, confine_this_process};
-use std::fmt::Write;
+use crate::model::{
+    CheckLimits, Examination, LoadLimits, Package, check_in_child, confine_this_process, examine,
+};
+use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ impl Check {
             confine_this_process(limits)
                 .map_err(|error| format!("limits cannot be set: {error}"))?;
             for folder in &self.packages {
-                print!("{}", report(folder)?);
+                print!("{}", report(folder, &LoadLimits::default())?);
             }
             return Ok(());
         }
@@ -60,102 +62,155 @@ impl Check {
     }
 }
 
-/// Loads the package, computes its golden output, decodes every frame, and tells what it is.
-fn report(folder: &Path) -> Result<String, CliError> {
+/// Loads the package, decodes every frame, looks at what its networks compute, and tells what it is.
+fn report(folder: &Path, limits: &LoadLimits) -> Result<String, CliError> {
     let started = Instant::now();
-    let package = Package::load(folder, &LoadLimits::default())?;
+    let package = Package::load(folder, limits)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
-    let golden = package.check_golden()?;
     for frame in 0..package.frame_count() {
         package.crop(frame)?;
     }
-    let manifest = package.manifest();
-    let mut out = String::new();
-    let mut line = |label: &str, text: String| {
-        let _ = writeln!(out, "  {label:<12}{text}");
-    };
-    let (width, height) = package.frame_size();
-    line("title", manifest.title.clone());
-    line("family", format!("{:?}", manifest.family).to_lowercase());
-    line("licence", manifest.license.clone());
-    line(
-        "frames",
-        format!(
-            "{} of {width}x{height} at {} fps",
-            package.frame_count(),
-            manifest.frame_rate
-        ),
-    );
-    line(
-        "prediction",
-        format!(
-            "{0}x{0} of a crop of {1}",
-            manifest.geometry.inner_size, manifest.geometry.crop_size
-        ),
-    );
-    match package.front_end() {
-        Some(spec) => line(
-            "audio",
-            format!(
-                "mel, {} encoder row(s) a frame, look-ahead {:.1} ms at {} kHz",
-                spec.rows,
-                spec.look_ahead_ms(DEFAULT_INPUT_HZ),
-                DEFAULT_INPUT_HZ / 1000
-            ),
-        ),
-        None => line(
-            "audio",
-            "own features only: it cannot speak sound that is sent".into(),
-        ),
+    let golden = package.check_golden()?;
+    let seen = examine(&package)?;
+    let mut report = Report::default();
+    report.identity(&package);
+    report.audio(&package);
+    report.networks(&package, &seen);
+    report.golden(&package, golden);
+    report.line("load", format!("{load_ms:.0} ms"));
+    Ok(format!("{}: good\n{}", package.name(), report.text))
+}
+
+/// What `check` prints of one package: lines of a label and what it says.
+#[derive(Default)]
+struct Report {
+    text: String,
+}
+
+impl Report {
+    fn line(&mut self, label: &str, text: impl Display) {
+        let _ = writeln!(self.text, "  {label:<12}{text}");
     }
-    if package.own_features(0).is_none() {
-        line(
-            "note",
-            "no own features: a request without audio is refused".into(),
+
+    fn identity(&mut self, package: &Package) {
+        let manifest = package.manifest();
+        let (width, height) = package.frame_size();
+        let (count, rate) = (package.frame_count(), manifest.frame_rate);
+        self.line("title", &manifest.title);
+        self.line("family", format!("{:?}", manifest.family).to_lowercase());
+        self.line("licence", &manifest.license);
+        self.line(
+            "frames",
+            format!("{count} of {width}x{height} at {rate} fps, all decoded"),
+        );
+        let geometry = &manifest.geometry;
+        self.line(
+            "prediction",
+            format!(
+                "{0}x{0} of a crop of {1}",
+                geometry.inner_size, geometry.crop_size
+            ),
+        );
+        let memory = package.memory();
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (frames, weights) = (mib(memory.frames_bytes as u64), mib(memory.networks_bytes));
+        self.line(
+            "memory",
+            format!("{frames:.1} MiB of frames, {weights:.1} MiB of weights"),
         );
     }
-    let memory = package.memory();
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    line(
-        "memory",
-        format!(
-            "{:.1} MiB of frames, {:.1} MiB of weights",
-            mib(memory.frames_bytes as u64),
-            mib(memory.networks_bytes)
-        ),
-    );
-    if manifest.unet.calibration.is_some() {
-        line(
-            "precision",
-            match package.unet().report().int8 {
-                Some(kernels) => format!("int8, {kernels} kernels"),
-                None => format!(
-                    "f32 here, though it is quantised: {}",
-                    package.unet().report().why_floats()
+
+    fn audio(&mut self, package: &Package) {
+        match package.front_end() {
+            Some(spec) => self.line(
+                "audio",
+                format!(
+                    "mel, {} encoder row(s) a frame, look-ahead {:.1} ms at {} kHz",
+                    spec.rows,
+                    spec.look_ahead_ms(DEFAULT_INPUT_HZ),
+                    DEFAULT_INPUT_HZ / 1000
                 ),
-            },
-        );
-    }
-    match golden {
-        Some(error) => line(
-            "golden",
-            format!(
-                "differs by {error:.5} (allowed {})",
-                manifest
-                    .golden
-                    .as_ref()
-                    .map_or(0.0, |golden| golden.max_abs_error)
             ),
-        ),
-        None if package.is_left_in_floats() => line(
-            "note",
-            "its golden output is of int8: not compared with f32".into(),
-        ),
-        None => line(
-            "note",
-            "no golden output: nothing shows that the networks compute what they should".into(),
-        ),
+            None => self.line(
+                "audio",
+                "own features only: it cannot speak sound that is sent",
+            ),
+        }
+        let (rows, rate) = (package.own_rows(), package.manifest().frame_rate);
+        match rows {
+            0 => self.line(
+                "note",
+                "no own features: a request without audio is refused",
+            ),
+            rows => self.line(
+                "features",
+                format!(
+                    "{rows} rows, {rate} a second: {:.1} s of its own sound",
+                    f64::from(rows) / f64::from(rate)
+                ),
+            ),
+        }
     }
-    line("load", format!("{load_ms:.0} ms"));
-    Ok(format!("{}: good\n{out}", package.name()))
+
+    fn networks(&mut self, package: &Package, seen: &Examination) {
+        for network in [Some(package.unet()), package.encoder()]
+            .into_iter()
+            .flatten()
+        {
+            for note in network.notes() {
+                self.line("note", format!("{} {note}", network.name()));
+            }
+        }
+        if package.manifest().unet.calibration.is_some() {
+            let report = package.unet().report();
+            self.line(
+                "precision",
+                match report.int8 {
+                    Some(kernels) => format!("int8, {kernels} kernels"),
+                    None => format!("f32 here, though it is quantised: {}", report.why_floats()),
+                },
+            );
+        }
+        let [low, high] = seen.range;
+        self.line(
+            "values",
+            format!("{low:.3} to {high:.3} in {} passes", seen.passes),
+        );
+        let pass_ms = seen.pass.as_secs_f64() * 1e3;
+        let period_ms = 1e3 / f64::from(package.manifest().frame_rate);
+        self.line("time", format!("{pass_ms:.1} ms of one core a frame"));
+        if pass_ms > period_ms {
+            self.line(
+                "note",
+                format!("a frame takes longer than the {period_ms:.0} ms that it is shown: one core cannot serve it live"),
+            );
+        }
+        if !seen.hears {
+            self.line(
+                "note",
+                "sound changes nothing in the pictures: is its audio input used?",
+            );
+        }
+    }
+
+    fn golden(&mut self, package: &Package, golden: Option<f32>) {
+        match (golden, &package.manifest().golden) {
+            (Some(error), Some(golden)) => {
+                self.line(
+                    "golden",
+                    format!("differs by {error:.5} (allowed {})", golden.max_abs_error),
+                );
+            }
+            _ if package.is_left_in_floats() => {
+                self.line(
+                    "note",
+                    "its golden output is of int8: not compared with f32",
+                );
+            }
+            _ => self.line(
+                "note",
+                "no golden output: nothing shows that the networks compute what they should",
+            ),
+        }
+    }
 }

@@ -127,14 +127,7 @@ impl Engine {
     /// [`PoolError`]: the system gives no threads.
     pub fn start(config: &Config, stats: Arc<Stats>) -> Result<Engine, PoolError> {
         let limits = &config.limits;
-        let load_limits = LoadLimits {
-            network_bytes: limits.max_package_bytes,
-            frames_bytes: limits.max_package_bytes,
-            frames: limits.max_frames as usize,
-            crop_cache_bytes: limits.max_crop_cache_bytes as usize,
-            kept_frames_bytes: limits.max_kept_frames_bytes,
-            ..LoadLimits::default()
-        };
+        let load_limits = LoadLimits::from(limits);
         let shared = Arc::new(Shared {
             registry: Registry::new(load_limits),
             models_dir: config.models_dir.clone(),

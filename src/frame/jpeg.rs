@@ -1,7 +1,7 @@
 //! JPEG in (zune-jpeg) and out (mozjpeg). The only file that names mozjpeg.
 
 use super::image::planes_to_bgr;
-use super::{BgrImage, FrameError};
+use super::{BgrImage, FrameError, JpegHeader};
 use crate::base::panic::catch_panic;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace as ZuneColorSpace;
@@ -128,45 +128,38 @@ fn clamp_quality(quality: u8) -> u8 {
     quality.clamp(*QUALITY_RANGE.start(), *QUALITY_RANGE.end())
 }
 
-/// Decodes a JPEG to interleaved BGR.
+/// Decodes a JPEG to interleaved BGR; a grey one to three equal colours.
 ///
 /// # Errors
-/// [`FrameError::NotDecodable`], and [`FrameError::WrongSize`] when the picture is not `width` x `height`: the size is
-/// read and compared before anything is allocated for the pixels.
+/// What [`JpegHeader::read`] and [`JpegHeader::check_served`] refuse, [`FrameError::WrongSize`] when the picture is not
+/// `width` x `height` (its size is compared before anything is allocated for the pixels), and
+/// [`FrameError::NotDecodable`] when a part of its data is missing or damaged.
 pub fn decode_jpeg(jpeg: &[u8], width: usize, height: usize) -> Result<BgrImage, FrameError> {
+    let header = JpegHeader::read(jpeg)?;
+    header.check_served()?;
+    let (expected, found) = ((width, height), (header.width, header.height));
+    if found != expected {
+        return Err(FrameError::WrongSize { expected, found });
+    }
+    let is_grey = header.components == 1;
     let options = DecoderOptions::new_fast()
+        // Or what is missing is grey, without a word.
+        .set_strict_mode(true)
         .set_max_width(width)
         .set_max_height(height)
-        .jpeg_set_out_colorspace(ZuneColorSpace::BGR);
-    let found = jpeg_size(jpeg)?;
-    if found != (width, height) {
-        return Err(FrameError::WrongSize {
-            expected: (width, height),
-            found,
+        .jpeg_set_out_colorspace(match is_grey {
+            true => ZuneColorSpace::Luma,
+            false => ZuneColorSpace::BGR,
         });
-    }
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
     let data = decoder.decode().map_err(|error| FrameError::NotDecodable {
         reason: format!("{error:?}"),
     })?;
+    let data = match is_grey {
+        true => data.iter().flat_map(|&grey| [grey; 3]).collect(),
+        false => data,
+    };
     BgrImage::from_data(width, height, data)
-}
-
-/// Width and height that a JPEG's header states.
-pub fn jpeg_size(jpeg: &[u8]) -> Result<(usize, usize), FrameError> {
-    let options = DecoderOptions::new_fast()
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-    decoder
-        .decode_headers()
-        .map_err(|error| FrameError::NotDecodable {
-            reason: format!("{error:?}"),
-        })?;
-    let info = decoder.info().ok_or_else(|| FrameError::NotDecodable {
-        reason: "it has no header".into(),
-    })?;
-    Ok((usize::from(info.width), usize::from(info.height)))
 }
 
 /// Whether mozjpeg was built with SIMD, as far as the build could tell (on x86 it needs nasm; six times slower without).
@@ -260,7 +253,7 @@ mod tests {
         }
         assert!(matches!(
             decode_jpeg(b"not a jpeg", 8, 8),
-            Err(FrameError::NotDecodable { .. })
+            Err(FrameError::NotJpeg { .. })
         ));
     }
 }

@@ -6,6 +6,7 @@
 mod compose;
 mod crop;
 mod error;
+mod header;
 mod image;
 mod jpeg;
 mod resample;
@@ -13,7 +14,6 @@ mod resample;
 pub use compose::Composer;
 pub use crop::{Crop, Geometry, Mask, cut_crop, fill_input, is_inside};
 pub use error::FrameError;
+pub use header::JpegHeader;
 pub use image::{BgrImage, planes_to_bgr};
-pub use jpeg::{
-    DEFAULT_QUALITY, JpegEncoder, QUALITY_RANGE, decode_jpeg, jpeg_size, simd_at_build,
-};
+pub use jpeg::{DEFAULT_QUALITY, JpegEncoder, QUALITY_RANGE, decode_jpeg, simd_at_build};

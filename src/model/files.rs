@@ -43,6 +43,7 @@ pub(super) fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, ModelErro
             file: file.to_owned(),
             bytes,
             limit,
+            flag: None,
         });
     }
     let mut content = Vec::with_capacity(bytes as usize);
@@ -56,6 +57,7 @@ pub(super) fn read_limited(file: &Path, limit: u64) -> Result<Vec<u8>, ModelErro
             file: file.to_owned(),
             bytes,
             limit,
+            flag: None,
         }),
         _ => Ok(content),
     }
@@ -94,14 +96,14 @@ pub(super) fn read_checked(
 }
 
 fn confine(folder: &Path, name: &str) -> Result<PathBuf, ModelError> {
-    let outside = || ModelError::Malformed {
-        file: folder.join("manifest.json"),
-        reason: format!("the file name `{name}` leads out of the package's folder"),
+    let path = folder.join(name);
+    let outside = |target| ModelError::LeadsOut {
+        file: path.clone(),
+        target,
     };
     if !is_confined(name) {
-        return Err(outside());
+        return Err(outside(path.clone()));
     }
-    let path = folder.join(name);
     let unreadable = |file: &Path| {
         let file = file.to_owned();
         |source| ModelError::Unreadable { file, source }
@@ -111,7 +113,7 @@ fn confine(folder: &Path, name: &str) -> Result<PathBuf, ModelError> {
     if real.starts_with(&root) {
         Ok(real)
     } else {
-        Err(outside())
+        Err(outside(real))
     }
 }
 

@@ -1,14 +1,14 @@
 //! How much a package may cost.
 
+use crate::base::limits::Limits;
+
 /// Limits while a package is loaded: every file's size is compared before the file is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadLimits {
     /// Largest manifest.json or frame index, bytes. 16 MiB: an index of 100,000 frames takes about 6.
     pub json_bytes: u64,
-    /// Largest network file, bytes. 512 MiB: ten times the networks that users have.
-    pub network_bytes: u64,
-    /// Largest file of frames, bytes. 1 GiB: its JPEGs stay in memory.
-    pub frames_bytes: u64,
+    /// Files of one package together, and so each of them, and a network that is given alone: `--max-package-bytes`.
+    pub package_bytes: u64,
     /// Largest tensor file (features, golden values), bytes.
     pub tensor_bytes: u64,
     /// Most frames of a package.
@@ -24,19 +24,26 @@ pub struct LoadLimits {
     pub kept_frames_bytes: u64,
 }
 
-impl Default for LoadLimits {
-    fn default() -> LoadLimits {
+impl From<&Limits> for LoadLimits {
+    /// The server's limits, and the rest as it always is.
+    fn from(limits: &Limits) -> LoadLimits {
         const MIB: u64 = 1 << 20;
         LoadLimits {
             json_bytes: 16 * MIB,
-            network_bytes: 512 * MIB,
-            frames_bytes: 1024 * MIB,
+            package_bytes: limits.max_package_bytes,
             tensor_bytes: 256 * MIB,
-            frames: 100_000,
+            frames: limits.max_frames as usize,
             frame_side_px: 4096,
             tensor_values: 16 << 20,
-            crop_cache_bytes: 64 << 20,
-            kept_frames_bytes: 256 * MIB,
+            crop_cache_bytes: limits.max_crop_cache_bytes as usize,
+            kept_frames_bytes: limits.max_kept_frames_bytes,
         }
+    }
+}
+
+impl Default for LoadLimits {
+    /// Those of a server that is started without flags.
+    fn default() -> LoadLimits {
+        LoadLimits::from(&Limits::default())
     }
 }

@@ -1,15 +1,15 @@
 //! From a manifest to a package: reads every file it names, and checks that they fit together.
 
-use super::files::read_checked;
+use super::files::{read_checked, read_limited};
 use super::manifest::GoldenInput;
 use super::network::read_package_network;
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
-    Calibration, CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package,
-    TensorSpec, UnetTensors, parse_npy,
+    Calibration, CropCache, Declared, LoadLimits, Manifest, ModelError, Network, NpyTensor,
+    Package, TensorSpec, UnetTensors, parse_npy,
 };
 use crate::audio::BANDS;
-use crate::frame::{FrameError, is_inside, jpeg_size};
+use crate::frame::{FrameError, JpegHeader, is_inside};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::path::Path;
@@ -25,16 +25,55 @@ struct FrameIndex {
     bounds: Vec<[f32; 4]>,
 }
 
+impl Package {
+    /// Loads the package in `folder`, with a cache of crops of its own.
+    ///
+    /// # Errors
+    /// Each names the file and, where there is one, the field at fault.
+    pub fn load(folder: &Path, limits: &LoadLimits) -> Result<Package, ModelError> {
+        Package::load_sharing(
+            folder,
+            limits,
+            Arc::new(CropCache::new(limits.crop_cache_bytes)),
+        )
+    }
+
+    /// As [`Package::load`], with a cache of crops that is shared with other packages.
+    pub fn load_sharing(
+        folder: &Path,
+        limits: &LoadLimits,
+        crops: Arc<CropCache>,
+    ) -> Result<Package, ModelError> {
+        let file = folder.join("manifest.json");
+        let json = read_limited(&file, limits.json_bytes)?;
+        let folder = folder
+            .canonicalize()
+            .map_err(|source| ModelError::Unreadable {
+                file: folder.to_owned(),
+                source,
+            })?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let manifest = Manifest::parse(&json, &file, &name)?;
+        Loader {
+            folder: &folder,
+            manifest: &manifest,
+            limits,
+        }
+        .load(crops)
+    }
+}
+
 /// Loads what a manifest names.
-pub(super) struct Loader<'a> {
-    pub(super) folder: &'a Path,
-    pub(super) manifest: &'a Manifest,
-    pub(super) limits: &'a LoadLimits,
+struct Loader<'a> {
+    folder: &'a Path,
+    manifest: &'a Manifest,
+    limits: &'a LoadLimits,
 }
 
 impl Loader<'_> {
-    pub(super) fn load(&self, crops: Arc<CropCache>) -> Result<Package, ModelError> {
+    fn load(&self, crops: Arc<CropCache>) -> Result<Package, ModelError> {
         let manifest = self.manifest;
+        self.total()?;
         let (index, frames) = self.frames()?;
         let features = manifest
             .audio
@@ -68,6 +107,24 @@ impl Loader<'_> {
             golden,
             crop_owner: crops.new_owner(),
             crops,
+        })
+    }
+
+    /// Compares the size of all files together, as the manifest states them, with the limit.
+    fn total(&self) -> Result<(), ModelError> {
+        let sizes = self.manifest.files.values().map(|file| file.bytes);
+        let (bytes, limit) = (
+            sizes.fold(0, u64::saturating_add),
+            self.limits.package_bytes,
+        );
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(ModelError::TooLarge {
+            file: self.folder.to_owned(),
+            bytes,
+            limit,
+            flag: Some("--max-package-bytes"),
         })
     }
 
@@ -120,7 +177,7 @@ impl Loader<'_> {
                 file: file.clone(),
                 reason: error.to_string(),
             })?;
-        let all = Bytes::from(self.read(&self.manifest.frames_file, self.limits.frames_bytes)?);
+        let all = Bytes::from(self.read(&self.manifest.frames_file, self.limits.package_bytes)?);
         let wrong = |field: String, reason: String| {
             Err(ModelError::BadField {
                 file: file.clone(),
@@ -139,10 +196,11 @@ impl Loader<'_> {
         }
         let count = index.bounds.len();
         if !(1..=self.limits.frames).contains(&count) {
-            return wrong(
-                "bounds".into(),
-                format!("has {count} frames, must have 1 to {}", self.limits.frames),
-            );
+            return Err(ModelError::TooManyFrames {
+                file,
+                frames: count,
+                limit: self.limits.frames,
+            });
         }
         if index.offsets.len() != count + 1 {
             return wrong(
@@ -173,14 +231,10 @@ impl Loader<'_> {
             }
             let jpeg = all.slice(ends[0]..ends[1]);
             let expected = (index.width, index.height);
-            let in_frame = |source| ModelError::Frame {
+            check_frame(&jpeg, expected).map_err(|source| ModelError::Frame {
                 frame: frame as u32,
                 source,
-            };
-            let found = jpeg_size(&jpeg).map_err(in_frame)?;
-            if found != expected {
-                return Err(in_frame(FrameError::WrongSize { expected, found }));
-            }
+            })?;
             if !is_inside(index.bounds[frame], index.width, index.height) {
                 return wrong(
                     format!("bounds[{frame}]"),
@@ -209,6 +263,13 @@ impl Loader<'_> {
                 ),
             );
         }
+        if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {
+            return Err(ModelError::BadFeatures {
+                file: self.folder.join(name),
+                row: at / audio.width,
+                value: tensor.values[at],
+            });
+        }
         // Frame i sees rows i + first_row + edge_rows of the file, and zeros before its first and after its last row.
         let start = i64::from(audio.first_row) + i64::from(audio.edge_rows);
         let mut padded = vec![0.0; (rows + audio.rows) * audio.width];
@@ -229,6 +290,25 @@ impl Loader<'_> {
         let side = self.manifest.geometry.inner_size;
         let onnx = read_package_network(self.folder, &spec.file, self.manifest, self.limits)?;
         let shapes = spec.shapes(side);
+        let stated = |sides: &[usize]| {
+            sides
+                .iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        for (name, shape) in &shapes {
+            expect_declared(&spec.file, &onnx, name, shape, |declared| {
+                if *name == spec.audio_input {
+                    format!(
+                        "make the package again with --audio-shape {}",
+                        stated(declared)
+                    )
+                } else {
+                    "make the package again with the --family that it was trained as".to_owned()
+                }
+            })?;
+        }
         let shapes = [0, 1].map(|input: usize| (shapes[input].0, &shapes[input].1[..]));
         let unet = match &spec.calibration {
             None => Network::from_onnx(&spec.file, &onnx, &shapes, self.limits)?,
@@ -262,6 +342,9 @@ impl Loader<'_> {
         };
         let onnx = read_package_network(self.folder, &spec.file, self.manifest, self.limits)?;
         let shape = spec.input_shape(1);
+        expect_declared(&spec.file, &onnx, &spec.input, &shape, |_| {
+            "state its mel_rows in the manifest".to_owned()
+        })?;
         let network = Network::from_onnx(&spec.file, &onnx, &[(&spec.input, &shape)], self.limits)?;
         expect_inputs(&network, 1)?;
         network.output_index(&spec.output)?;
@@ -323,6 +406,56 @@ impl Loader<'_> {
             max_abs_error: golden.max_abs_error,
         }))
     }
+}
+
+/// Whether a frame is a whole JPEG of a kind that is served, and of the size that the index states. Its pixels are not
+/// looked at.
+fn check_frame(jpeg: &[u8], expected: (usize, usize)) -> Result<(), FrameError> {
+    let header = JpegHeader::read(jpeg)?;
+    header.check_served()?;
+    match (header.width, header.height) {
+        found if found == expected => Ok(()),
+        found => Err(FrameError::WrongSize { expected, found }),
+    }
+}
+
+/// Compares the shape that a network's file declares of an input with what the package states. What the file leaves
+/// open fits; an input that it does not have is found when the network is built.
+fn expect_declared(
+    network: &str,
+    onnx: &[u8],
+    tensor: &str,
+    stated: &[usize],
+    cure: impl Fn(&[usize]) -> String,
+) -> Result<(), ModelError> {
+    let declared = Declared::read(onnx).map_err(|source| ModelError::Onnx {
+        network: network.to_owned(),
+        source,
+    })?;
+    let Some(input) = declared
+        .inputs
+        .into_iter()
+        .find(|input| input.name == tensor)
+    else {
+        return Ok(());
+    };
+    let declared = input.shape;
+    let fits = declared.len() == stated.len()
+        && declared
+            .iter()
+            .zip(stated)
+            .all(|(declared, stated)| declared.is_none_or(|side| side == *stated));
+    if declared.is_empty() || fits {
+        return Ok(());
+    }
+    let sides: Vec<usize> = declared.iter().map(|side| side.unwrap_or(1)).collect();
+    Err(ModelError::Declared {
+        network: network.to_owned(),
+        tensor: tensor.to_owned(),
+        cure: cure(&sides),
+        declared,
+        stated: stated.to_vec(),
+    })
 }
 
 fn expect_inputs(network: &Network, inputs: usize) -> Result<(), ModelError> {

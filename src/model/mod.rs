@@ -6,6 +6,7 @@
 mod calibration;
 mod crops;
 mod error;
+mod examine;
 mod files;
 mod fuse;
 mod limits;
@@ -23,6 +24,7 @@ mod states;
 pub use calibration::{Calibration, Calibrator};
 pub use crops::{CropCache, CropCacheStatistics};
 pub use error::ModelError;
+pub use examine::{Examination, examine};
 pub use files::Checksum;
 pub use fuse::{FuseReport, instruction_sets};
 pub use limits::LoadLimits;

@@ -47,7 +47,7 @@ impl Network {
     /// Loads an ONNX file whose shapes are all fixed.
     ///
     /// # Errors
-    /// When the file cannot be read, is larger than `limits.network_bytes`, is not a network that the engine knows,
+    /// When the file cannot be read, is larger than `limits.package_bytes`, is not a network that the engine knows,
     /// or has a tensor without a fixed shape. A panic of the engine is an error too; but a crafted file can abort the
     /// process, so one that nobody vouches for should be loaded in a child process first.
     pub fn load(path: &Path, limits: &LoadLimits) -> Result<Network, ModelError> {
@@ -371,9 +371,9 @@ impl fmt::Debug for NetworkState {
 /// The bytes of an ONNX file, with the weights that it keeps in other files of its folder.
 ///
 /// # Errors
-/// When it (or such a file) cannot be read, is larger than `limits.network_bytes`, or a name leads out of the folder.
+/// When it (or such a file) cannot be read, is larger than `limits.package_bytes`, or a name leads out of the folder.
 pub fn read_network(path: &Path, limits: &LoadLimits) -> Result<Vec<u8>, ModelError> {
-    let limit = limits.network_bytes;
+    let limit = limits.package_bytes;
     let (name, folder) = (file_name(path), path.parent().unwrap_or(Path::new("")));
     let onnx = files::read_limited(path, limit)?;
     with_external_data(&name, onnx, limit, |location| {
@@ -401,7 +401,7 @@ pub(super) fn read_package_network(
     manifest: &Manifest,
     limits: &LoadLimits,
 ) -> Result<Vec<u8>, ModelError> {
-    let limit = limits.network_bytes;
+    let limit = limits.package_bytes;
     let onnx = files::read_checked(folder, name, &manifest.files[name], limit)?;
     let parent = Path::new(name).parent().unwrap_or(Path::new(""));
     with_external_data(name, onnx, limit, |location| {

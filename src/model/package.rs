@@ -1,8 +1,6 @@
 //! One face: a package's manifest, frames, own features and networks, checked and ready to serve.
 
-use super::files::read_limited;
-use super::load::Loader;
-use super::{CropCache, KeptFrames, LoadLimits, Manifest, ModelError, Network, NetworkState};
+use super::{CropCache, KeptFrames, Manifest, ModelError, Network, NetworkState};
 use crate::audio::FrontEndSpec;
 use crate::base::ping_pong::ping_pong;
 use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
@@ -74,42 +72,6 @@ pub(super) enum GoldenTensor {
 }
 
 impl Package {
-    /// Loads the package in `folder`, with a cache of crops of its own.
-    ///
-    /// # Errors
-    /// Each names the file and, where there is one, the field at fault.
-    pub fn load(folder: &Path, limits: &LoadLimits) -> Result<Package, ModelError> {
-        Package::load_sharing(
-            folder,
-            limits,
-            Arc::new(CropCache::new(limits.crop_cache_bytes)),
-        )
-    }
-
-    /// As [`Package::load`], with a cache of crops that is shared with other packages.
-    pub fn load_sharing(
-        folder: &Path,
-        limits: &LoadLimits,
-        crops: Arc<CropCache>,
-    ) -> Result<Package, ModelError> {
-        let file = folder.join("manifest.json");
-        let json = read_limited(&file, limits.json_bytes)?;
-        let folder = folder
-            .canonicalize()
-            .map_err(|source| ModelError::Unreadable {
-                file: folder.to_owned(),
-                source,
-            })?;
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let manifest = Manifest::parse(&json, &file, &name)?;
-        Loader {
-            folder: &folder,
-            manifest: &manifest,
-            limits,
-        }
-        .load(crops)
-    }
-
     /// The model name: the folder's name.
     pub fn name(&self) -> &str {
         &self.manifest.name

@@ -12,9 +12,13 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The audio input of Ultralight's `wenet` networks, and how many of its feature frames are one second.
+const WENET_AUDIO: [usize; 4] = [1, 128, 16, 32];
+const WENET_RATE: u32 = 20;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Raw {
+struct Raw {
     format: u32,
     name: String,
     title: String,
@@ -95,9 +99,24 @@ struct RawGolden {
     max_abs_error: f32,
 }
 
+impl Manifest {
+    /// Reads a manifest. `file` is its path, for messages; `name` is the folder's name.
+    ///
+    /// # Errors
+    /// [`ModelError::Malformed`] for text that is not JSON or has unknown, missing or mistyped fields,
+    /// [`ModelError::BadField`] for a value that cannot be.
+    pub fn parse(json: &[u8], file: &Path, name: &str) -> Result<Manifest, ModelError> {
+        let raw = serde_json::from_slice(json).map_err(|error| ModelError::Malformed {
+            file: file.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Check { file }.manifest(raw, name)
+    }
+}
+
 /// Raw values in, validated ones out; holds what every message needs.
-pub(super) struct Check<'a> {
-    pub(super) file: &'a Path,
+struct Check<'a> {
+    file: &'a Path,
 }
 
 impl Check<'_> {
@@ -156,7 +175,7 @@ impl Check<'_> {
         Ok(name)
     }
 
-    pub(super) fn manifest(&self, raw: Raw, folder: &str) -> Result<Manifest, ModelError> {
+    fn manifest(&self, raw: Raw, folder: &str) -> Result<Manifest, ModelError> {
         if raw.format != FORMAT {
             return self.wrong(
                 "format",
@@ -278,6 +297,15 @@ impl Check<'_> {
                 format!(
                     "{shape:?} must be 1 to 6 sides, the first 1, of at most {} values",
                     0x100_0000
+                ),
+            );
+        }
+        if shape[..] == WENET_AUDIO {
+            return self.wrong(
+                "unet.audio_shape",
+                format!(
+                    "{shape:?} is that of wenet, whose features are {WENET_RATE} a second; only {FRAMES_PER_SECOND} are \
+                     served, and the mouth would run too fast: train with hubert"
                 ),
             );
         }

@@ -3,13 +3,11 @@
 
 mod check;
 
-use super::ModelError;
 use super::files::Checksum;
 use crate::audio::{BANDS, FrontEndSpec, Outside};
 use crate::frame::Geometry;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// The only format that exists.
 pub const FORMAT: u32 = 1;
@@ -159,21 +157,6 @@ impl EncoderSpec {
     /// Shape of the encoder's input for a number of rows.
     pub fn input_shape(&self, batch: usize) -> [usize; 4] {
         [batch, 1, BANDS, self.mel_rows]
-    }
-}
-
-impl Manifest {
-    /// Reads a manifest. `file` is its path, for messages; `name` is the folder's name.
-    ///
-    /// # Errors
-    /// [`ModelError::Malformed`] for text that is not JSON or has unknown, missing or mistyped fields,
-    /// [`ModelError::BadField`] for a value that cannot be.
-    pub fn parse(json: &[u8], file: &Path, name: &str) -> Result<Manifest, ModelError> {
-        let raw = serde_json::from_slice(json).map_err(|error| ModelError::Malformed {
-            file: file.to_owned(),
-            reason: error.to_string(),
-        })?;
-        check::Check { file }.manifest(raw, name)
     }
 }
 

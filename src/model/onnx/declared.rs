@@ -40,7 +40,7 @@ impl Declared {
 /// The inputs that an ONNX file declares, in its order.
 ///
 /// # Errors
-/// When the file cannot be read, is larger than `limits.network_bytes`, or is no ONNX file.
+/// When the file cannot be read, is larger than `limits.package_bytes`, or is no ONNX file.
 pub fn declared_inputs(
     path: &Path,
     limits: &LoadLimits,
