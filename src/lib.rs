@@ -16,6 +16,7 @@ mod kernels;
 pub mod model;
 pub mod observe;
 pub mod protocol;
+pub mod recording;
 pub mod render;
 pub mod server;
 pub mod session;
