@@ -30,7 +30,7 @@ pub fn text(path: &Path) -> &str {
 }
 
 /// One second of a tone with a tremolo.
-fn recording(folder: &Path, rate_hz: u32) -> PathBuf {
+pub fn recording(folder: &Path, rate_hz: u32) -> PathBuf {
     let file = folder.join("recording.wav");
     let sample = |i: u32| {
         let t = i as f32 / rate_hz as f32;
