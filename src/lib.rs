@@ -4,6 +4,8 @@
 
 // What is unsafe is in the kernels of SIMD instructions, behind checks of every slice, and nowhere else.
 #![deny(unsafe_code)]
+// They panic where a pipe has been closed: see src/cli/print.rs.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod audio;
 pub mod base;

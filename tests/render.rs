@@ -58,7 +58,10 @@ fn a_film_of_another_kind_than_avi_is_ffmpegs_or_refused_before_anything_is_writ
     assert!(words.contains("ffmpeg, which is not installed") && words.contains(".avi"));
     let gif = folder.path().join("film.gif");
     let words = complaint(render(&audio, &gif, &programs).output().unwrap());
-    assert!(words.contains(".avi") && words.contains("end its name with /"), "{words}");
+    assert!(
+        words.contains(".avi") && words.contains("end its name with /"),
+        "{words}"
+    );
     assert!(!film.exists() && !gif.exists());
 
     // What it is given is a film in AVI, and it is to write to the last argument.
@@ -67,13 +70,23 @@ fn a_film_of_another_kind_than_avi_is_ffmpegs_or_refused_before_anything_is_writ
         "PATH=/usr/bin:/bin\n[ \"$1\" = -version ] && exit 0\nfor last; do :; done\ncat > \"${last#file:}\"",
     );
     let done = render(&audio, &film, &programs).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     let piped = fs::read(&film).unwrap();
-    assert_eq!((count(&piped, b"00dc"), count(&piped, b"idx1")), (25 + 1, 0));
+    assert_eq!(
+        (count(&piped, b"00dc"), count(&piped, b"idx1")),
+        (25 + 1, 0)
+    );
 
     ffmpeg(&programs, "[ \"$1\" = -version ] && exit 0\nexit 3");
     let words = complaint(render(&audio, &film, &programs).output().unwrap());
-    assert!(words.contains("ffmpeg has failed (exit status: 3)"), "{words}");
+    assert!(
+        words.contains("ffmpeg has failed (exit status: 3)"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -84,7 +97,10 @@ fn ctrl_c_ends_a_film_that_can_be_played() {
     // Two minutes; the size in the header is not true, and the file is read to its end.
     sound[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
     (1..120).for_each(|_| sound.extend_from_slice(&second));
-    let (audio, film) = (folder.path().join("long.wav"), folder.path().join("film.avi"));
+    let (audio, film) = (
+        folder.path().join("long.wav"),
+        folder.path().join("film.avi"),
+    );
     fs::write(&audio, sound).unwrap();
     let mut command = render(&audio, &film, folder.path());
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -97,7 +113,10 @@ fn ctrl_c_ends_a_film_that_can_be_played() {
     let words = complaint(child.wait_with_output().unwrap());
     let (_, told) = words.split_once("film.avi holds ").expect(&words);
     let frames: usize = told.split(' ').next().unwrap().parse().unwrap();
-    assert!(told.ends_with("of 3000 frames\n") && frames < 3_000, "{words}");
+    assert!(
+        told.ends_with("of 3000 frames\n") && frames < 3_000,
+        "{words}"
+    );
     let film = fs::read(&film).unwrap();
     // In the pictures' chunks, their two indexes, and the header's.
     assert_eq!(count(&film, b"00dc"), 2 * frames + 2);
@@ -119,7 +138,14 @@ fn a_pipe_that_nobody_reads_ends_every_command_quietly() {
         vec!["check", text(&tiny), text(&tiny)],
         vec!["bench", "--unet", text(&unet), "--iterations", "1"],
         vec!["inspect", text(&message)],
-        vec!["features", "--mel", "--audio", text(&audio), "--output", text(&mel)],
+        vec![
+            "features",
+            "--mel",
+            "--audio",
+            text(&audio),
+            "--output",
+            text(&mel),
+        ],
         vec!["--help"],
         vec!["--version"],
     ];
@@ -133,11 +159,18 @@ fn a_pipe_that_nobody_reads_ends_every_command_quietly() {
     for mut command in commands {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let done = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let done = command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let done = done.wait_with_output().unwrap();
         let words = String::from_utf8_lossy(&done.stderr);
         // As of a program that SIGPIPE has ended.
-        assert!(matches!(done.status.code(), Some(0 | 141)), "{command:?}: {words}");
+        assert!(
+            matches!(done.status.code(), Some(0 | 141)),
+            "{command:?}: {words}"
+        );
         assert_eq!(words, "", "{command:?}");
     }
     // Nor does it matter that what is wrong cannot be told.
@@ -155,7 +188,14 @@ fn recordings_of_every_kind_have_the_features_of_their_sound() {
     let features = |name: &str, sound: &[u8]| {
         let (audio, out) = (folder.path().join(name), folder.path().join("mel.npy"));
         fs::write(&audio, sound).unwrap();
-        run(&["features", "--mel", "--audio", text(&audio), "--output", text(&out)])?;
+        run(&[
+            "features",
+            "--mel",
+            "--audio",
+            text(&audio),
+            "--output",
+            text(&out),
+        ])?;
         Ok::<_, String>(fs::read(out).unwrap())
     };
     let expected = features("plain.wav", &plain).unwrap();
@@ -165,7 +205,10 @@ fn recordings_of_every_kind_have_the_features_of_their_sound() {
         assert_eq!(features("service.wav", &sound).unwrap(), expected);
     }
     let words = features("error.wav", br#"{"error":"quota"}"#).unwrap_err();
-    assert!(words.contains("error.wav: it is text and no sound"), "{words}");
+    assert!(
+        words.contains("error.wav: it is text and no sound"),
+        "{words}"
+    );
     let mut fast = plain.clone();
     fast[24..28].copy_from_slice(&96_000u32.to_le_bytes());
     assert!(features("studio.wav", &fast).is_ok());

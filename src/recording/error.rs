@@ -51,6 +51,11 @@ pub enum WavFault {
     /// The file ends, or its samples begin, before the chunk has come.
     #[error("this WAV file has no `{chunk}` chunk where one is needed: it is damaged or cut off")]
     Missing { chunk: &'static str },
+    /// Of several files in one.
+    #[error(
+        "these are WAV files of {first_hz} Hz and of {next_hz} Hz in one: give them one by one"
+    )]
+    Joined { first_hz: u32, next_hz: u32 },
     #[error("this WAV file is {name} (format {tag:#06x}), which is not read: {CURE}")]
     Codec { tag: u16, name: &'static str },
     #[error(

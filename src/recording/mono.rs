@@ -13,7 +13,6 @@ pub const MAX_SECONDS: u64 = 6 * 3_600;
 pub(super) struct Mono {
     rate_hz: u32,
     samples: Vec<i16>,
-    limit: u64,
 }
 
 impl Mono {
@@ -24,7 +23,6 @@ impl Mono {
         Ok(Self {
             rate_hz,
             samples: Vec::new(),
-            limit: MAX_SAMPLES.min(MAX_SECONDS * u64::from(rate_hz)),
         })
     }
 
@@ -42,12 +40,7 @@ impl Mono {
         channels: usize,
     ) -> Result<(), RecordingError> {
         let frames = interleaved.len() / channels;
-        if (self.samples.len() + frames) as u64 > self.limit {
-            return Err(RecordingError::TooLong {
-                rate_hz: self.rate_hz,
-                max_seconds: self.limit / u64::from(self.rate_hz),
-            });
-        }
+        check_length(self.samples.len() + frames, self.rate_hz)?;
         let frames = interleaved.chunks_exact(channels);
         self.samples.extend(frames.map(mean_as_i16));
         Ok(())
@@ -58,6 +51,21 @@ impl Mono {
             rate_hz: self.rate_hz,
             samples: self.samples,
         }
+    }
+}
+
+/// Checks that a recording may have so many samples.
+///
+/// # Errors
+/// [`RecordingError::TooLong`].
+pub(super) fn check_length(samples: usize, rate_hz: u32) -> Result<(), RecordingError> {
+    let limit = MAX_SAMPLES.min(MAX_SECONDS * u64::from(rate_hz));
+    match samples as u64 > limit {
+        true => Err(RecordingError::TooLong {
+            rate_hz,
+            max_seconds: limit / u64::from(rate_hz),
+        }),
+        false => Ok(()),
     }
 }
 
@@ -73,12 +81,10 @@ mod tests {
 
     #[test]
     fn a_recording_that_is_too_long_is_refused_by_its_seconds_and_by_its_samples() {
-        let mut mono = Mono::new(1_000).unwrap();
-        mono.limit = 3_000;
-        mono.push(&[0.0; 6_000], 2).unwrap();
-        let error = mono.push(&[0.0; 2], 2).unwrap_err().to_string();
-        assert!(error.contains("longer than 3 s"), "{error}");
-        assert_eq!(Mono::new(1_000).unwrap().limit, 1_000 * MAX_SECONDS);
-        assert_eq!(Mono::new(384_000).unwrap().limit, MAX_SAMPLES);
+        let words = |samples, rate_hz| check_length(samples, rate_hz).unwrap_err().to_string();
+        assert!(check_length(21_600_000, 1_000).is_ok());
+        assert!(words(21_600_001, 1_000).contains("longer than 21600 s"));
+        assert!(check_length(1 << 29, 384_000).is_ok());
+        assert!(words((1 << 29) + 1, 384_000).contains("longer than 1398 s"));
     }
 }

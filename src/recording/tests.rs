@@ -258,6 +258,19 @@ fn what_stands_before_the_header_is_left_out() {
 }
 
 #[test]
+fn wav_files_in_one_are_heard_one_after_the_other() {
+    let file = |hz, data: Vec<u8>| riff(&[fmt_chunk(1, 1, hz, 16), data]);
+    let odd = data_chunk(&[&plain()[..], &[0, 0]].concat()[..201]);
+    let (whole, odd) = (file(24_000, data_chunk(&plain())), file(24_000, odd));
+    let twice = [values(), values()].concat();
+    assert_eq!(samples(&[whole.clone(), whole.clone()].concat()), twice);
+    assert_eq!(samples(&[&odd[..], &whole].concat()), twice);
+    assert_eq!(samples(&[&odd[..], &[0], &whole].concat()), twice);
+    let other = file(16_000, data_chunk(&plain()));
+    assert!(words(&[whole, other].concat()).contains("of 24000 Hz and of 16000 Hz"));
+}
+
+#[test]
 fn flac_is_read_exactly() {
     let sound = read_recording(&stored("voice.flac")[..]).unwrap();
     assert_eq!(

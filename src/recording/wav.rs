@@ -12,7 +12,7 @@ use crate::audio::Sound;
 
 use super::coded::{self, Codec};
 use super::input::Input;
-use super::mono::Mono;
+use super::mono::{self, Mono};
 use super::{RecordingError, WavFault};
 use format::{Encoding, WavFormat};
 
@@ -37,13 +37,31 @@ pub(super) fn begins(head: &[u8]) -> bool {
         && b"WAVE".starts_with(&head[8.min(head.len())..12.min(head.len())])
 }
 
-/// Reads a file that [`begins`] as one.
+/// Reads a file that [`begins`] as one. Where whole files follow each other, as of the sentences that a service has sent
+/// one by one, their sounds do.
 pub(super) fn read<R: Read + Send + Sync>(mut input: Input<R>) -> Result<Sound, RecordingError> {
+    let mut sound = read_one(&mut input)?;
+    loop {
+        let next = input.peek(12)?;
+        if next.len() < 12 || !begins(next) {
+            return Ok(sound);
+        }
+        let next = read_one(&mut input)?;
+        if next.rate_hz != sound.rate_hz {
+            let (first_hz, next_hz) = (sound.rate_hz, next.rate_hz);
+            return Err(WavFault::Joined { first_hz, next_hz }.into());
+        }
+        mono::check_length(sound.samples.len() + next.samples.len(), sound.rate_hz)?;
+        sound.samples.extend(next.samples);
+    }
+}
+
+fn read_one<R: Read + Send + Sync>(input: &mut Input<R>) -> Result<Sound, RecordingError> {
     let big_endian = input.peek(4)? == b"RIFX";
     input.skip(12)?;
     let mut format = None;
     let mut long_size = u64::MAX;
-    while let Some((id, size)) = chunk(&mut input, big_endian)? {
+    while let Some((id, size)) = chunk(input, big_endian)? {
         match &id {
             b"data" => {
                 // An empty chunk of samples, and no placeholder: another chunk follows.
@@ -57,14 +75,18 @@ pub(super) fn read<R: Read + Send + Sync>(mut input: Input<R>) -> Result<Sound, 
                     _ if PLACEHOLDERS.contains(&size) => long_size,
                     size => u64::from(size),
                 };
-                return samples(input.take(size), &format);
+                let sound = samples(input.take(size), &format)?;
+                if size % 2 == 1 && !begins(input.peek(4)?) {
+                    input.skip(1)?;
+                }
+                return Ok(sound);
             }
             b"fmt " => {
-                let content = content(&mut input, size)?;
+                let content = content(input, size)?;
                 format = Some(WavFormat::parse(&content, big_endian)?);
             }
             b"ds64" => {
-                let content = content(&mut input, size)?;
+                let content = content(input, size)?;
                 if let Some(Ok(bytes)) = content.get(8..16).map(<[u8; 8]>::try_from) {
                     long_size = match u64::from_le_bytes(bytes) {
                         0 => u64::MAX,
