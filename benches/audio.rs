@@ -8,8 +8,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lipsyncd::audio::{
     BANDS, FFT_LEN, FrontEndSpec, MelKernel, RequestFrontEnd, RequestPlan, Resampler,
-    RollingFrontEnd, SilenceDetector, SilenceLimits, read_wav,
+    RollingFrontEnd, SilenceDetector, SilenceLimits,
 };
+use lipsyncd::recording::read_recording;
 
 const SHORT: FrontEndSpec = FrontEndSpec::DEFAULT_FACE;
 
@@ -20,7 +21,9 @@ fn speech() -> Vec<i16> {
         "/tests/data/audio/speech_like_24k.wav"
     );
     let file = std::fs::File::open(path).expect("the fixture is in the repository");
-    read_wav(file).expect("the fixture is a WAV file").samples
+    read_recording(file)
+        .expect("the fixture is a WAV file")
+        .samples
 }
 
 fn stages(criterion: &mut Criterion) {

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use lipsyncd::audio::{FrontEndSpec, RequestFrontEnd, RequestPlan, decode_pcm16, read_wav};
+use lipsyncd::audio::{FrontEndSpec, RequestFrontEnd, RequestPlan, decode_pcm16};
 use lipsyncd::frame::{
     BgrImage, Composer, Crop, Geometry, JpegEncoder, cut_crop, decode_jpeg, fill_input,
 };
@@ -16,6 +16,7 @@ use lipsyncd::protocol::{
     ClientMessage, Decoder, FrameReply, InferenceRequest, Protocol, Reply, RequestId,
     encode_request,
 };
+use lipsyncd::recording::read_recording;
 
 const FULL: usize = 720;
 const BOUNDS: [f32; 4] = [236.4, 301.7, 483.1, 548.4];
@@ -76,7 +77,7 @@ fn request(name: &str) -> Bytes {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/audio/speech_like_24k.wav"
     );
-    let wav = read_wav(std::fs::File::open(path).expect("the fixture is in the repository"));
+    let wav = read_recording(std::fs::File::open(path).expect("the fixture is in the repository"));
     let samples = wav.expect("the fixture is a WAV file").samples;
     let window = samples.iter().cycle().skip(4_000).take(640 * 24);
     let pcm: Vec<u8> = window.flat_map(|sample| sample.to_le_bytes()).collect();

@@ -4,6 +4,8 @@
 
 // What is unsafe is in the kernels of SIMD instructions, behind checks of every slice, and nowhere else.
 #![deny(unsafe_code)]
+// They panic where a pipe has been closed: see src/cli/print.rs.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod audio;
 pub mod base;
@@ -16,6 +18,7 @@ mod kernels;
 pub mod model;
 pub mod observe;
 pub mod protocol;
+pub mod recording;
 pub mod render;
 pub mod server;
 pub mod session;

@@ -7,9 +7,6 @@ use clap::Parser;
 fn main() -> ExitCode {
     match lipsyncd::cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lipsyncd: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => lipsyncd::cli::report(&error),
     }
 }

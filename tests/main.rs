@@ -4,6 +4,7 @@ mod commands;
 mod http;
 mod packages;
 mod quantised;
+mod render;
 mod stream;
 mod support;
 mod tidy;

@@ -250,7 +250,7 @@ pub fn mel_rows(samples: &[f32]) -> Vec<[f32; BANDS]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::read_wav;
+    use crate::recording::read_recording;
 
     fn fixture(name: &str) -> Vec<u8> {
         std::fs::read(format!(
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn rows_equal_those_of_an_independent_implementation() {
-        let wav = read_wav(&fixture("speech_like_16k.wav")[..]).unwrap();
+        let wav = read_recording(&fixture("speech_like_16k.wav")[..]).unwrap();
         let golden = numpy(&fixture("speech_like_16k.mel_from_row_-4.npy"));
         let mut rows = Vec::new();
         let mut stream = MelStream::new(-4);
@@ -299,11 +299,11 @@ mod tests {
     #[test]
     fn the_same_sound_at_24_khz_has_the_same_rows_within_tolerance() {
         let golden = mel_rows(&unit(
-            &read_wav(&fixture("speech_like_16k.wav")[..])
+            &read_recording(&fixture("speech_like_16k.wav")[..])
                 .unwrap()
                 .samples,
         ));
-        let wav = read_wav(&fixture("speech_like_24k.wav")[..]).unwrap();
+        let wav = read_recording(&fixture("speech_like_24k.wav")[..]).unwrap();
         let mut resampled = Vec::new();
         let mut resampler = crate::audio::Resampler::new(wav.rate_hz).unwrap();
         resampler.process(&unit(&wav.samples), &mut resampled);

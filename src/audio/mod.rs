@@ -20,21 +20,27 @@ mod request;
 mod resample;
 mod rolling;
 mod spec;
+mod time;
 
 pub use level::{LEVEL_BLOCK_MS, SilenceDetector, SilenceLimits};
 pub use mel::{MEL_FLOOR, MelKernel, mel_rows};
-pub use pcm::{Wav, decode_pcm16, read_wav};
+pub use pcm::{Sound, decode_pcm16};
 pub use request::{RequestFrontEnd, RequestPlan, RequestRow};
 pub use resample::{Resampler, SincKernel};
 pub use rolling::RollingFrontEnd;
 pub use spec::{FrontEndSpec, Outside, WindowRow};
+pub use time::{frame_count, frame_sample};
 
 /// The rate that everything after the resampler works at, in Hz.
 pub const RATE_HZ: u32 = 16_000;
-/// The lowest input rate accepted, in Hz (telephone speech).
+/// The lowest rate accepted from a client, in Hz (telephone speech).
 pub const MIN_INPUT_HZ: u32 = 8_000;
-/// The highest input rate accepted, in Hz (what sound cards deliver).
+/// The highest rate accepted from a client, in Hz (what sound cards deliver).
 pub const MAX_INPUT_HZ: u32 = 48_000;
+/// The lowest rate of a recording, in Hz: below it nothing of speech is left.
+pub const MIN_RECORDING_HZ: u32 = 1_000;
+/// The highest rate of a recording, in Hz (studio equipment). The resampler's table grows with it: 5 MiB here.
+pub const MAX_RECORDING_HZ: u32 = 384_000;
 /// The rate of a version 1 request that names none, in Hz.
 pub const DEFAULT_INPUT_HZ: u32 = 24_000;
 /// Frames of video (and encoder rows) a second.
@@ -49,21 +55,19 @@ pub const FFT_LEN: usize = 800;
 pub const BANDS: usize = 80;
 
 /// What can be wrong with sound that was handed in. The sender is at fault in every case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AudioError {
     /// A sample rate outside [`MIN_INPUT_HZ`]..=[`MAX_INPUT_HZ`].
+    #[error("sample rate {hz} Hz is outside {MIN_INPUT_HZ} to {MAX_INPUT_HZ} Hz")]
     Rate { hz: u32 },
+    /// A sample rate of a recording outside [`MIN_RECORDING_HZ`]..=[`MAX_RECORDING_HZ`].
+    #[error("sample rate {hz} Hz is outside {MIN_RECORDING_HZ} to {MAX_RECORDING_HZ} Hz")]
+    RecordingRate { hz: u32 },
     /// PCM16 whose length in bytes is odd.
+    #[error("PCM16 audio of {bytes} bytes: the length must be even, two bytes a sample")]
     OddLength { bytes: usize },
-    /// A WAV file of a kind that is not read.
-    WavFormat {
-        bits: u16,
-        float: bool,
-        channels: u16,
-    },
-    /// A WAV file that cannot be read; the text is the reader's.
-    Wav(String),
     /// A front end whose numbers are out of range.
+    #[error("audio front end: {field} is {value}, and must be within {low} to {high}")]
     Spec {
         field: &'static str,
         value: i64,
@@ -72,49 +76,7 @@ pub enum AudioError {
     },
 }
 
-impl std::fmt::Display for AudioError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rate { hz } => {
-                write!(
-                    f,
-                    "sample rate {hz} Hz is outside {MIN_INPUT_HZ} to {MAX_INPUT_HZ} Hz"
-                )
-            }
-            Self::OddLength { bytes } => {
-                write!(
-                    f,
-                    "PCM16 audio of {bytes} bytes: the length must be even, two bytes a sample"
-                )
-            }
-            Self::WavFormat {
-                bits,
-                float,
-                channels,
-            } => write!(
-                f,
-                "WAV file with {channels} channels of {bits}-bit {}: 8- to 32-bit integers or 32-bit floats are read",
-                if *float { "floats" } else { "integers" }
-            ),
-            Self::Wav(text) => write!(f, "WAV file cannot be read: {text}"),
-            Self::Spec {
-                field,
-                value,
-                low,
-                high,
-            } => {
-                write!(
-                    f,
-                    "audio front end: {field} is {value}, and must be within {low} to {high}"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for AudioError {}
-
-/// Checks an input rate.
+/// Checks the rate of sound that a client sends.
 ///
 /// # Errors
 /// [`AudioError::Rate`] outside [`MIN_INPUT_HZ`]..=[`MAX_INPUT_HZ`].
@@ -123,5 +85,17 @@ pub fn check_rate(hz: u32) -> Result<(), AudioError> {
         Ok(())
     } else {
         Err(AudioError::Rate { hz })
+    }
+}
+
+/// Checks the rate of a recording, which is there as a whole and may take the time it needs.
+///
+/// # Errors
+/// [`AudioError::RecordingRate`] outside [`MIN_RECORDING_HZ`]..=[`MAX_RECORDING_HZ`].
+pub fn check_recording_rate(hz: u32) -> Result<(), AudioError> {
+    if (MIN_RECORDING_HZ..=MAX_RECORDING_HZ).contains(&hz) {
+        Ok(())
+    } else {
+        Err(AudioError::RecordingRate { hz })
     }
 }

@@ -23,7 +23,7 @@ use super::mel::pre_emphasis;
 use super::rolling::to_unit;
 use super::{
     AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, FrontEndSpec, HOP, MelKernel, Outside, SincKernel,
-    WindowRow,
+    WindowRow, check_rate,
 };
 
 /// Resampling tables kept by one front end; one is enough while clients use one rate.
@@ -220,6 +220,7 @@ impl RequestFrontEnd {
         {
             self.kernels[..=at].rotate_right(1);
         } else {
+            check_rate(input_hz)?;
             let kernel = Arc::new(SincKernel::new(input_hz)?);
             self.kernels.truncate(KEPT_KERNELS - 1);
             self.kernels.insert(0, kernel);

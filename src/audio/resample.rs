@@ -1,4 +1,4 @@
-//! From any rate between 8 and 48 kHz to 16 kHz.
+//! From any rate between 1 and 384 kHz to 16 kHz.
 //!
 //! A windowed sinc, evaluated at the exact position of every output: output `o` stands at input position `o in/16000`,
 //! whatever came in which piece, so there is no delay to make good, no drift, and no block whose borders would show.
@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::{AudioError, RATE_HZ, check_rate};
+use super::{AudioError, RATE_HZ, check_recording_rate};
 
 /// Zero crossings of the sinc on either side. With [`KAISER_BETA`] the transition is 1/16 of the lower rate wide.
 const ZERO_CROSSINGS: f64 = 40.0;
@@ -52,12 +52,12 @@ pub struct SincKernel {
 }
 
 impl SincKernel {
-    /// Computes the table: up to 641 rows of 80 to 240 values.
+    /// Computes the table: up to 641 rows of 80 to 240 values for rates up to 48 kHz, of 1,920 for 384 kHz.
     ///
     /// # Errors
-    /// [`AudioError::Rate`] outside 8–48 kHz.
+    /// [`AudioError::RecordingRate`] outside 1–384 kHz.
     pub fn new(input_hz: u32) -> Result<Self, AudioError> {
-        check_rate(input_hz)?;
+        check_recording_rate(input_hz)?;
         let divisor = greatest_common_divisor(input_hz, RATE_HZ);
         let exact = RATE_HZ / divisor;
         let phases = exact.min(MAX_PHASES);
@@ -229,7 +229,7 @@ impl Resampler {
     /// A resampler from `input_hz` to 16 kHz.
     ///
     /// # Errors
-    /// [`AudioError::Rate`] outside 8–48 kHz.
+    /// [`AudioError::RecordingRate`] outside 1–384 kHz.
     pub fn new(input_hz: u32) -> Result<Self, AudioError> {
         Ok(Self::with_kernel(Arc::new(SincKernel::new(input_hz)?)))
     }
@@ -321,13 +321,15 @@ mod tests {
     #[test]
     fn tones_that_both_rates_can_carry_keep_level_and_phase() {
         for rate in [
-            8_000, 11_025, 12_345, 22_050, 24_000, 32_000, 44_100, 47_999, 48_000,
+            1_000, 8_000, 11_025, 12_345, 22_050, 24_000, 32_000, 44_100, 47_999, 48_000, 96_000,
+            192_000, 384_000,
         ] {
             let highest = 7_000.0 * f64::from(rate.min(RATE_HZ)) / 16_000.0;
-            for hz in [100.0, 1_000.0, highest] {
+            for hz in [100.0, 1_000.0_f64.min(highest), highest] {
                 let out = resample(rate, &tone(rate, hz, rate as usize / 4));
                 let wanted = tone(RATE_HZ, hz, out.len());
-                let inner = 200..out.len() - 200;
+                let edge = 200.max((reach_ms(rate) * 16.0) as usize);
+                let inner = edge..out.len() - edge;
                 let error = peak(inner.map(|n| out[n] - wanted[n]));
                 assert!(error < 2e-4, "{hz} Hz at {rate}: {error}");
             }
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn tones_above_8_khz_are_gone() {
-        for rate in [22_050, 24_000, 44_100, 48_000] {
+        for rate in [22_050, 24_000, 44_100, 48_000, 96_000, 384_000] {
             for hz in [8_100.0, 9_500.0, 10_900.0] {
                 let out = resample(rate, &tone(rate, hz, rate as usize / 4));
                 let left = peak(out[200..out.len() - 200].iter().copied());
@@ -384,8 +386,9 @@ mod tests {
 
     #[test]
     fn rates_out_of_range_are_refused() {
-        for hz in [0, 7_999, 48_001, u32::MAX] {
-            assert!(matches!(SincKernel::new(hz), Err(AudioError::Rate { .. })));
+        for hz in [0, 999, 384_001, u32::MAX] {
+            let error = SincKernel::new(hz).err();
+            assert_eq!(error, Some(AudioError::RecordingRate { hz }));
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod event_queue;
 pub mod ids;
 pub mod limits;
 pub mod panic;
+pub mod pcm16;
 pub mod ping_pong;
 pub(crate) mod poll;
 pub mod shutdown;

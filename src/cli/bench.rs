@@ -1,6 +1,7 @@
 //! `lipsyncd bench`: forward-pass times of a network.
 
 use super::CliError;
+use super::print::{PrintError, say};
 use crate::kernels::Kernels;
 use crate::model::{Calibration, KeptFrames, LoadLimits, Network, NetworkState};
 use std::path::PathBuf;
@@ -66,26 +67,26 @@ impl Bench {
                 "left_to_tract": network.report().left.len(),
                 "peak_gflops": fused.peak * 1e-9,
             });
-            println!("{object}");
+            say!("{object}")?;
             return Ok(());
         }
-        println!("network     {}", network.name());
+        say!("network     {}", network.name())?;
         for (kind, specs) in [("input", network.inputs()), ("output", network.outputs())] {
             for spec in specs {
-                println!("{kind:<11} {} {:?}", spec.name, spec.shape);
+                say!("{kind:<11} {} {:?}", spec.name, spec.shape)?;
             }
         }
-        println!("load        {load_ms:.0} ms");
-        println!("first pass  {:.2} ms", times.first_ms);
-        println!("median      {:.2} ms", times.median_ms());
-        println!("min         {:.2} ms", times.sorted_ms[0]);
-        println!("p99         {:.2} ms", times.quantile_ms(0.99));
-        println!(
+        say!("load        {load_ms:.0} ms")?;
+        say!("first pass  {:.2} ms", times.first_ms)?;
+        say!("median      {:.2} ms", times.median_ms())?;
+        say!("min         {:.2} ms", times.sorted_ms[0])?;
+        say!("p99         {:.2} ms", times.quantile_ms(0.99))?;
+        say!(
             "throughput  {:.2} passes a second with {} worker(s)",
-            times.passes_per_second, self.threads
-        );
-        fused.print(&network, &times);
-        Ok(())
+            times.passes_per_second,
+            self.threads
+        )?;
+        Ok(fused.print(&network, &times)?)
     }
 
     fn load(&self) -> Result<Network, CliError> {
@@ -241,10 +242,10 @@ impl Fused {
         Ok(fused)
     }
 
-    fn print(&self, network: &Network, times: &Times) {
+    fn print(&self, network: &Network, times: &Times) -> Result<(), PrintError> {
         let report = network.report();
         let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-        println!(
+        say!(
             "fused       {} nodes by {}{} kernels, {} left to tract {:?}",
             report.replaced,
             report.simd,
@@ -253,38 +254,39 @@ impl Fused {
                 .map_or(String::new(), |int8| format!(" and int8 {int8}")),
             report.left.len(),
             report.left.iter().take(8).collect::<Vec<_>>()
-        );
+        )?;
         if self.peak == 0.0 {
-            return;
+            return Ok(());
         }
-        println!(
+        say!(
             "memory      {:.1} MiB of activations in {:.1} MiB a state, {:.1} MiB of weights",
             mib(report.activation_bytes),
             mib(report.arena_bytes),
             mib(report.weight_bytes)
-        );
+        )?;
         let operations = 2.0 * report.steps.iter().map(|step| step.2).sum::<usize>() as f64;
         let share = |operations: f64, seconds: f64| 100.0 * operations / seconds / self.peak;
-        println!(
+        say!(
             "peak        {:.0} GFLOP/s a core in f32, of which a pass reaches {:.0} %",
             self.peak * 1e-9,
             share(operations, times.median_ms() * 1e-3)
-        );
+        )?;
         if let Some((bytes, times)) = &self.kept {
-            println!(
+            say!(
                 "kept        {:.2} ms (min {:.2}) with {:.1} MiB of the frame kept",
                 times.median_ms(),
                 times.sorted_ms[0],
                 mib(*bytes)
-            );
+            )?;
         }
         for (time, (name, kind, count)) in self.steps.iter().zip(&report.steps) {
-            println!(
+            say!(
                 "{:9.3} ms {:5.1} GFLOP/s {:4.0} %  {kind:<12} {name}",
                 time.as_secs_f64() * 1e3,
                 *count as f64 * 2e-9 / time.as_secs_f64(),
                 share(*count as f64 * 2.0, time.as_secs_f64())
-            );
+            )?;
         }
+        Ok(())
     }
 }

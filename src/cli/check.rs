@@ -1,6 +1,7 @@
 //! `lipsyncd check`: validates a package.
 
 use super::CliError;
+use super::print::{print_error, say};
 use crate::audio::DEFAULT_INPUT_HZ;
 use crate::model::{
     CheckLimits, Examination, LoadLimits, Package, check_in_child, confine_this_process, examine,
@@ -36,7 +37,7 @@ impl Check {
             confine_this_process(limits)
                 .map_err(|error| format!("limits cannot be set: {error}"))?;
             for folder in &self.packages {
-                print!("{}", report(folder, &LoadLimits::default())?);
+                say!("{}", report(folder, &LoadLimits::default())?.trim_end())?;
             }
             return Ok(());
         }
@@ -44,10 +45,10 @@ impl Check {
         let mut failed = 0;
         for folder in &self.packages {
             match check_in_child(&program, folder, limits) {
-                Ok(report) => print!("{report}"),
+                Ok(report) => say!("{}", report.trim_end())?,
                 Err(error) => {
                     failed += 1;
-                    eprintln!("lipsyncd: {error}");
+                    print_error(error);
                 }
             }
         }

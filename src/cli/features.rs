@@ -1,10 +1,10 @@
 //! `lipsyncd features`: a recording's mel rows or encoder features, for comparison with other tools.
 
 use super::CliError;
-use super::offline::{progress_bar, read_recording};
-use crate::audio::{BANDS, FrontEndSpec, RATE_HZ, Resampler, Wav, mel_rows};
+use super::offline::{RECORDING, encode, read_file, speak};
+use super::print::say;
+use crate::audio::{AudioError, BANDS, FrontEndSpec, RATE_HZ, Resampler, Sound, mel_rows};
 use crate::model::{LoadLimits, Network, Package, write_npy};
-use crate::render::SpeechFeatures;
 use std::path::PathBuf;
 
 /// Write the mel rows or the features of a recording to a .npy file
@@ -25,8 +25,8 @@ pub struct Features {
         conflicts_with = "model"
     )]
     encoder: Option<PathBuf>,
-    /// Recording: 8 to 48 kHz, any number of channels
-    #[arg(long, value_name = "FILE.wav")]
+    /// Recording: WAV of any kind, FLAC, MP3 or Ogg Vorbis; 1 to 384 kHz, any number of channels
+    #[arg(long, value_name = RECORDING)]
     audio: PathBuf,
     /// Where to write [rows, width] f32
     #[arg(long, value_name = "FILE.npy")]
@@ -38,59 +38,42 @@ pub struct Features {
 
 impl Features {
     pub fn run(self) -> Result<(), CliError> {
-        let wav = read_recording(&self.audio)?;
+        let sound = read_file(&self.audio)?;
         let (shape, values) = if self.mel {
-            mel(&wav)?
+            mel(&sound)?
         } else {
-            self.features(&wav)?
+            self.features(&sound)?
         };
         write_npy(&self.output, &shape, &values)?;
-        println!("{}: {shape:?}", self.output.display());
-        Ok(())
+        Ok(say!("{}: {shape:?}", self.output.display())?)
     }
 
-    fn features(&self, wav: &Wav) -> Result<(Vec<usize>, Vec<f32>), CliError> {
+    fn features(&self, sound: &Sound) -> Result<(Vec<usize>, Vec<f32>), CliError> {
         let limits = LoadLimits::default();
-        let package = self
-            .model
-            .as_ref()
-            .map(|name| Package::load(&self.models.join(name), &limits))
-            .transpose()?;
-        let loaded = self
-            .encoder
-            .as_ref()
-            .map(|file| Network::load(file, &limits))
-            .transpose()?;
-        let (spec, encoder) = match (&package, &loaded) {
-            (Some(package), _) => match (package.front_end(), package.encoder()) {
-                (Some(spec), Some(encoder)) => (spec, encoder),
-                _ => {
-                    return Err(format!(
-                        "package {} has no audio encoder, only features of its own",
-                        package.name()
-                    )
-                    .into());
-                }
-            },
-            (None, Some(encoder)) => (ave(encoder)?, encoder),
+        let features = match (&self.model, &self.encoder) {
+            (Some(name), _) => {
+                let package = Package::load(&self.models.join(name), &limits)?;
+                speak(&package, sound, "it has only features of its own")?
+            }
+            (None, Some(file)) => {
+                let encoder = Network::load(file, &limits)?;
+                encode(ave(&encoder)?, &encoder, sound)?
+            }
             (None, None) => return Err("give --model NAME, --encoder FILE.onnx, or --mel".into()),
         };
-        let bar = progress_bar(0, "encoder rows");
-        let features = SpeechFeatures::compute(spec, encoder, wav, |rows| bar.set_position(rows))?;
-        bar.finish_and_clear();
         Ok(features.sequence())
     }
 }
 
-fn mel(wav: &Wav) -> Result<(Vec<usize>, Vec<f32>), CliError> {
-    let samples: Vec<f32> = wav
+fn mel(sound: &Sound) -> Result<(Vec<usize>, Vec<f32>), AudioError> {
+    let samples: Vec<f32> = sound
         .samples
         .iter()
         .map(|sample| f32::from(*sample) / 32_768.0)
         .collect();
-    let mut resampler = Resampler::new(wav.rate_hz)?;
-    let mut resampled =
-        Vec::with_capacity(samples.len() * RATE_HZ as usize / wav.rate_hz as usize + 1);
+    let mut resampler = Resampler::new(sound.rate_hz)?;
+    let count = samples.len() as u64 * u64::from(RATE_HZ) / u64::from(sound.rate_hz);
+    let mut resampled = Vec::with_capacity(count as usize + 1);
     resampler.process(&samples, &mut resampled);
     resampler.finish(&mut resampled);
     let rows = mel_rows(&resampled);

@@ -1,6 +1,7 @@
 //! `lipsyncd infer`: one forward pass on given tensors.
 
 use super::CliError;
+use super::print::say;
 use crate::model::{LoadLimits, Network, NpyTensor, TensorSpec, read_npy, write_npy};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ impl Infer {
         state.execute()?;
         let spec = &network.outputs()[0];
         write_npy(&self.output, &spec.shape, state.output(0))?;
-        println!("{}: {} {:?}", self.output.display(), spec.name, spec.shape);
+        say!("{}: {} {:?}", self.output.display(), spec.name, spec.shape)?;
         if let Some(file) = &self.golden {
             let golden = fitting(read_npy(file, &limits)?, spec, file)?;
             let difference = |(a, b): (&f32, &f32)| {
@@ -53,7 +54,7 @@ impl Infer {
                 .zip(&golden.values)
                 .map(difference)
                 .fold(0.0, f32::max);
-            println!("largest difference from {}: {worst:.6}", file.display());
+            say!("largest difference from {}: {worst:.6}", file.display())?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! `lipsyncd inspect`: takes recorded messages apart.
 
 use super::CliError;
+use super::print::PrintError;
 use crate::protocol::Protocol;
 use crate::protocol::inspect::{Direction, Entry, Report, inspect, inspect_text, inspect_unknown};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The largest recording that is read, in bytes: minutes of video.
@@ -44,27 +45,37 @@ impl Layout {
     }
 }
 
+/// Why there is nothing to tell, or what was found wrong.
+#[derive(Debug, thiserror::Error)]
+enum InspectError {
+    #[error("cannot read {}", file.display())]
+    Unreadable { file: PathBuf, source: io::Error },
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    #[error("the input is larger than {MAX_FILE_BYTES} bytes; cut the recording")]
+    TooLarge,
+    #[error("the message is wrong: {0}")]
+    Message(String),
+    #[error("{wrong} of {messages} messages are wrong")]
+    Recording { wrong: usize, messages: usize },
+}
+
 impl Inspect {
     pub fn run(self) -> Result<(), CliError> {
         let data = read(self.file.as_deref())?;
-        let mut out = std::io::stdout().lock();
-        match self.write(data, &mut out) {
-            // The reader of a pipe has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
-            result => result,
-        }
+        let found = self.write(data, &mut io::stdout().lock());
+        Ok(found.map_err(PrintError::from)??)
     }
 
-    fn write(&self, data: Vec<u8>, out: &mut impl Write) -> Result<(), CliError> {
+    /// Writes what there is to tell and returns what is wrong.
+    fn write(&self, data: Vec<u8>, out: &mut impl Write) -> io::Result<Result<(), InspectError>> {
         match recording(&data) {
             Some(text) if self.protocol.is_none() => inspect_recording(text, out),
             _ => {
                 let report = self.inspect_message(data);
                 write!(out, "{report}")?;
-                match report.fault {
-                    None => Ok(()),
-                    Some(fault) => Err(format!("the message is wrong: {fault}").into()),
-                }
+                let fault = report.fault.map(|fault| fault.to_string());
+                Ok(fault.map_or(Ok(()), |fault| Err(InspectError::Message(fault))))
             }
         }
     }
@@ -94,7 +105,7 @@ fn recording(data: &[u8]) -> Option<&str> {
     (first.starts_with('{') && first.contains("\"direction\"")).then_some(text)
 }
 
-fn inspect_recording(text: &str, out: &mut impl Write) -> Result<(), CliError> {
+fn inspect_recording(text: &str, out: &mut impl Write) -> io::Result<Result<(), InspectError>> {
     let (mut messages, mut wrong) = (0, 0);
     for (index, line) in text
         .lines()
@@ -124,38 +135,28 @@ fn inspect_recording(text: &str, out: &mut impl Write) -> Result<(), CliError> {
         }
     }
     writeln!(out, "{messages} messages, {wrong} wrong")?;
-    if wrong > 0 {
-        Err(format!("{wrong} of {messages} messages are wrong").into())
-    } else {
-        Ok(())
-    }
+    Ok(match wrong {
+        0 => Ok(()),
+        wrong => Err(InspectError::Recording { wrong, messages }),
+    })
 }
 
-fn read(file: Option<&Path>) -> Result<Vec<u8>, CliError> {
+fn read(file: Option<&Path>) -> Result<Vec<u8>, InspectError> {
     let mut data = Vec::new();
     let mut take = |source: &mut dyn Read| source.take(MAX_FILE_BYTES + 1).read_to_end(&mut data);
     match file {
-        Some(path) if path != Path::new("-") => {
-            let told = |error| format!("cannot read {}: {error}", path.display());
-            take(&mut std::fs::File::open(path).map_err(told)?).map_err(told)?;
-        }
-        _ => {
-            take(&mut std::io::stdin())
-                .map_err(|error| format!("cannot read standard input: {error}"))?;
-        }
+        Some(path) if path != Path::new("-") => std::fs::File::open(path)
+            .and_then(|mut file| take(&mut file))
+            .map_err(|source| InspectError::Unreadable {
+                file: path.to_owned(),
+                source,
+            })?,
+        _ => take(&mut io::stdin()).map_err(InspectError::Input)?,
+    };
+    match data.len() as u64 > MAX_FILE_BYTES {
+        true => Err(InspectError::TooLarge),
+        false => Ok(data),
     }
-    if data.len() as u64 > MAX_FILE_BYTES {
-        return Err(
-            format!("the input is larger than {MAX_FILE_BYTES} bytes; cut the recording").into(),
-        );
-    }
-    Ok(data)
-}
-
-fn is_broken_pipe(error: &CliError) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
             received: false,
         };
         let mut out = Vec::new();
-        let result = inspect.write(data.to_vec(), &mut out);
+        let result = inspect.write(data.to_vec(), &mut out).unwrap();
         (String::from_utf8(out).unwrap(), result.is_ok())
     }
 

@@ -1,20 +1,66 @@
 //! What the offline commands share.
 
-use super::CliError;
-use crate::audio::{Wav, read_wav};
+use crate::audio::Sound;
+use crate::model::{Network, Package};
+use crate::recording::{RecordingError, read_recording};
+use crate::render::{SpeechError, SpeechFeatures};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-/// Reads a WAV file; the error names it.
-pub(super) fn read_recording(file: &Path) -> Result<Wav, CliError> {
-    let opened =
-        std::fs::File::open(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let wav = read_wav(std::io::BufReader::new(opened))
-        .map_err(|error| format!("{}: {error}", file.display()))?;
-    match wav.samples.is_empty() {
-        true => Err(format!("{}: holds no sound", file.display()).into()),
-        false => Ok(wav),
+/// What a recording may be, for the help.
+pub(super) const RECORDING: &str = "FILE.wav|.flac|.mp3|.ogg";
+
+/// Why a recording is not spoken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SpeakError {
+    #[error("{}", file.display())]
+    Recording {
+        file: PathBuf,
+        source: RecordingError,
+    },
+    #[error("package {package} has no audio encoder: {cure}")]
+    NoEncoder { package: String, cure: &'static str },
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
+}
+
+/// Reads a recording; the error names the file.
+pub(super) fn read_file(file: &Path) -> Result<Sound, SpeakError> {
+    File::open(file)
+        .map_err(RecordingError::Io)
+        .and_then(read_recording)
+        .map_err(|source| SpeakError::Recording {
+            file: file.to_owned(),
+            source,
+        })
+}
+
+/// A recording's features as a package hears it; `cure` is told where the package cannot.
+pub(super) fn speak(
+    package: &Package,
+    sound: &Sound,
+    cure: &'static str,
+) -> Result<SpeechFeatures, SpeakError> {
+    match (package.front_end(), package.encoder()) {
+        (Some(spec), Some(encoder)) => Ok(encode(spec, encoder, sound)?),
+        _ => Err(SpeakError::NoEncoder {
+            package: package.name().to_owned(),
+            cure,
+        }),
     }
+}
+
+/// Computes features under a progress bar.
+pub(super) fn encode(
+    spec: crate::audio::FrontEndSpec,
+    encoder: &Network,
+    sound: &Sound,
+) -> Result<SpeechFeatures, SpeechError> {
+    let bar = progress_bar(0, "encoder rows");
+    let features = SpeechFeatures::compute(spec, encoder, sound, |rows| bar.set_position(rows));
+    bar.finish_and_clear();
+    features
 }
 
 /// A bar on a terminal, nothing elsewhere. `total` 0: not known.

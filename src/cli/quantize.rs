@@ -2,7 +2,8 @@
 
 use super::CliError;
 use super::bench::fill_input;
-use super::offline::{progress_bar, read_recording};
+use super::offline::{RECORDING, progress_bar, read_file, speak};
+use super::print::say;
 use crate::model::{Calibration, Calibrator, LoadLimits, Network, NetworkState, Package, read_npy};
 use crate::render::SpeechFeatures;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub struct Quantize {
     #[arg(long, value_name = "DIR", default_value = "models")]
     models: PathBuf,
     /// Recording to calibrate with [default: the package's own features]
-    #[arg(long, value_name = "FILE.wav", conflicts_with = "unet")]
+    #[arg(long, value_name = RECORDING, conflicts_with = "unet")]
     audio: Option<PathBuf>,
     /// Frames to calibrate with
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -81,7 +82,7 @@ impl Quantize {
         bar.finish_and_clear();
         let golden = package.golden_output(&quantised)?;
         package.write_quantised(&calibration, golden.as_deref(), &self.output)?;
-        println!("{}: {}", self.output.display(), loss.in_words());
+        say!("{}: {}", self.output.display(), loss.in_words())?;
         // What was written is read back whole.
         Package::load(&self.output, &limits)?.check_golden()?;
         Ok(())
@@ -104,7 +105,7 @@ impl Quantize {
         loss.add(floats.output(0), quick.output(0));
         std::fs::write(&self.output, calibration.to_json())
             .map_err(|error| format!("{}: cannot be written: {error}", self.output.display()))?;
-        println!("{}: {}", self.output.display(), loss.in_words());
+        say!("{}: {}", self.output.display(), loss.in_words())?;
         Ok(())
     }
 
@@ -159,17 +160,8 @@ impl<'a> Speech<'a> {
                 .into()),
             };
         };
-        let (Some(spec), Some(encoder)) = (package.front_end(), package.encoder()) else {
-            return Err(format!(
-                "package {} has no audio encoder: leave --audio away, and its own features are used",
-                package.name()
-            )
-            .into());
-        };
-        let wav = read_recording(file)?;
-        let bar = progress_bar(0, "encoder rows");
-        let features = SpeechFeatures::compute(spec, encoder, &wav, |rows| bar.set_position(rows))?;
-        bar.finish_and_clear();
+        let cure = "leave --audio away, and its own features are used";
+        let features = speak(package, &read_file(file)?, cure)?;
         Ok(Speech {
             package,
             features: Some(features),

@@ -6,4 +6,4 @@ mod speech;
 
 pub use avi::{AviFormat, AviWriter};
 pub use face::FaceRenderer;
-pub use speech::{SpeechError, SpeechFeatures, frame_count};
+pub use speech::{SpeechError, SpeechFeatures};

@@ -1,6 +1,6 @@
 //! A whole recording's features.
 
-use crate::audio::{AudioError, FrontEndSpec, Outside, RollingFrontEnd, Wav, WindowRow};
+use crate::audio::{AudioError, FrontEndSpec, Outside, RollingFrontEnd, Sound, WindowRow};
 use crate::model::{ModelError, Network};
 
 /// The encoder's output for every row of a recording.
@@ -15,26 +15,27 @@ pub struct SpeechFeatures {
 }
 
 /// Why a recording has no features.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 #[non_exhaustive]
 pub enum SpeechError {
-    Audio(AudioError),
-    Model(ModelError),
+    Audio(#[from] AudioError),
+    Model(#[from] ModelError),
 }
 
 impl SpeechFeatures {
     /// Runs the encoder over a recording. `progress` is told the number of rows done after each.
     ///
     /// # Errors
-    /// When the recording's rate or `spec` is out of range, the encoder does not fit `spec`, or the engine fails.
+    /// When the sound's rate or `spec` is out of range, the encoder does not fit `spec`, or the engine fails.
     pub fn compute(
         spec: FrontEndSpec,
         encoder: &Network,
-        wav: &Wav,
+        sound: &Sound,
         mut progress: impl FnMut(u64),
     ) -> Result<SpeechFeatures, SpeechError> {
-        let mut front_end = RollingFrontEnd::new(spec, wav.rate_hz).map_err(SpeechError::Audio)?;
-        let mut state = encoder.new_state().map_err(SpeechError::Model)?;
+        let mut front_end = RollingFrontEnd::new(spec, sound.rate_hz)?;
+        let mut state = encoder.new_state()?;
         for (specs, expected) in [
             (encoder.inputs(), spec.input_len()),
             (encoder.outputs(), spec.width),
@@ -64,12 +65,11 @@ impl SpeechFeatures {
             }
             progress((rows.len() / spec.width) as u64);
         };
-        front_end.push(&wav.samples, &mut row);
+        front_end.push(&sound.samples, &mut row);
         let end = front_end.finish(&mut row);
         if let Some(error) = failed {
-            return Err(SpeechError::Model(error));
+            return Err(error.into());
         }
-        let frames = frame_count(wav);
         // Rows that a finished sound no longer has, though a running one gave them out.
         rows.truncate((end - first).max(0) as usize * spec.width);
         let end = first + (rows.len() / spec.width) as i64;
@@ -78,7 +78,7 @@ impl SpeechFeatures {
             rows,
             first,
             end,
-            frames,
+            frames: sound.frames(),
         })
     }
 
@@ -126,22 +126,3 @@ impl SpeechFeatures {
         &self.rows[at..at + self.spec.width]
     }
 }
-
-/// Frames of video that a recording lasts, a begun one included.
-pub fn frame_count(wav: &Wav) -> u32 {
-    let frames = wav.samples.len() as u64 * u64::from(crate::audio::FRAMES_PER_SECOND);
-    frames
-        .div_ceil(u64::from(wav.rate_hz))
-        .min(u64::from(u32::MAX)) as u32
-}
-
-impl std::fmt::Display for SpeechError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            SpeechError::Audio(error) => error.fmt(f),
-            SpeechError::Model(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SpeechError {}

@@ -1,23 +1,13 @@
 //! Frames, samples and microseconds, in integers.
 
 use crate::audio::FRAMES_PER_SECOND;
+pub use crate::audio::{frame_count, frame_sample};
 
 /// Microseconds on the caller's clock, from any origin, never going back.
 pub type Micros = i64;
 
 /// From one frame to the next.
 pub(super) const FRAME_US: Micros = 1_000_000 / FRAMES_PER_SECOND as Micros;
-
-/// The sample of an utterance that frame `frame` belongs to: ⌊frame · rate / 25⌋.
-pub fn frame_sample(frame: u64, rate_hz: u32) -> u64 {
-    // Frames that a u32 can count stay far below the range of u64: 2^32 · 48000.
-    frame * u64::from(rate_hz) / u64::from(FRAMES_PER_SECOND)
-}
-
-/// Frames of an utterance of `samples` samples: those that belong to one of its samples.
-pub fn frame_count(samples: u64, rate_hz: u32) -> u64 {
-    (samples * u64::from(FRAMES_PER_SECOND)).div_ceil(u64::from(rate_hz))
-}
 
 /// The instant of a sample, from the start of its utterance.
 pub(super) fn sample_us(sample: u64, rate_hz: u32) -> Micros {

@@ -60,9 +60,7 @@ impl<P> Utterance<P> {
 
     /// Takes little-endian PCM16 after a gap, which is filled with silence.
     pub(super) fn append(&mut self, gap: u64, pcm: &[u8]) {
-        let samples = pcm
-            .chunks_exact(2)
-            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+        let samples = crate::base::pcm16::samples(pcm);
         self.received += gap + samples.len() as u64;
         self.waiting.extend(std::iter::repeat_n(0, gap as usize));
         self.waiting.extend(samples);

@@ -405,10 +405,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn pcm(bytes: &[u8]) -> String {
-    let samples = bytes
-        .chunks_exact(2)
-        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
-    let peak = samples
+    let peak = crate::base::pcm16::samples(bytes)
         .map(|sample| i32::from(sample).abs())
         .max()
         .unwrap_or(0);
