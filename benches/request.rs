@@ -9,12 +9,12 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lipsyncd::audio::{FrontEndSpec, RequestFrontEnd, RequestPlan, decode_pcm16, read_wav};
+use lipsyncd::base::padded::PaddedBytes;
 use lipsyncd::frame::{
     BgrImage, Composer, Crop, Geometry, JpegEncoder, cut_crop, decode_jpeg, fill_input,
 };
 use lipsyncd::protocol::{
-    ClientMessage, Decoder, FrameReply, InferenceRequest, Protocol, Reply, RequestId,
-    encode_request,
+    ClientMessage, Decoder, FrameReply, InferenceRequest, Protocol, RequestId, encode_request,
 };
 
 const FULL: usize = 720;
@@ -92,18 +92,18 @@ fn request(name: &str) -> Bytes {
     message.into()
 }
 
-fn reply(jpeg: Vec<u8>, side: u32) -> Reply {
-    Reply::Frame(FrameReply {
+fn reply(jpeg: PaddedBytes, side: u32) -> FrameReply {
+    FrameReply {
         request_id: RequestId::Serial(20),
         model_name: "default_model".into(),
         frame_id: 20,
         avatar_frame: 20,
         bounds: BOUNDS,
         image_size: (side, side),
-        jpeg: jpeg.into(),
+        jpeg,
         processing_us: 12_345,
         own_audio: false,
-    })
+    }
 }
 
 /// Everything from the message's bytes to the reply's, but for the two networks' passes.
@@ -136,13 +136,12 @@ fn whole(criterion: &mut Criterion) {
                     .input(&samples, &plan, &newest, &mut encoder_input)
                     .expect("planned");
                 fill_input(&crop, &geometry, &mut unet_input).expect("fits");
-                let mut jpeg = Vec::with_capacity(32 << 10);
+                let mut jpeg = PaddedBytes::with_room(64, 32 << 10);
                 encoder
-                    .encode_bgr_planes(&prediction, inner, inner, &mut jpeg)
+                    .encode_bgr_planes(&prediction, inner, inner, jpeg.writer())
                     .expect("a picture");
-                let mut out = Vec::new();
-                reply(jpeg, inner as u32).encode(Protocol::Binary, &mut out);
-                black_box((&encoder_input, &unet_input, out));
+                let message = reply(jpeg, inner as u32).encode(Protocol::Binary);
+                black_box((&encoder_input, &unet_input, message));
             });
         });
     }

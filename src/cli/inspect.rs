@@ -61,9 +61,9 @@ impl Inspect {
             _ => {
                 let report = self.inspect_message(data);
                 write!(out, "{report}")?;
-                match report.fault {
+                match report.error {
                     None => Ok(()),
-                    Some(fault) => Err(format!("the message is wrong: {fault}").into()),
+                    Some(error) => Err(format!("the message is wrong: {error}").into()),
                 }
             }
         }
@@ -115,7 +115,7 @@ fn inspect_recording(text: &str, out: &mut impl Write) -> Result<(), CliError> {
                     "line {number}, {:.1} ms, {direction}: {report}",
                     entry.t_ms
                 )?;
-                wrong += usize::from(report.fault.is_some());
+                wrong += usize::from(report.error.is_some());
             }
             Err(error) => {
                 writeln!(out, "line {number}: WRONG: {error}")?;

@@ -7,7 +7,7 @@ use crate::base::event_queue::EventSender;
 use crate::base::ids::ConnectionId;
 use crate::protocol::stream::CloseReason;
 use crate::protocol::{
-    ClientMessage, ErrorReply, Fault, Negotiated, Protocol, ProtocolError, RequestId,
+    ClientMessage, DecodeError, DecodeErrorKind, ErrorReply, Negotiated, Protocol, RequestId,
 };
 use crate::transport::{Incoming, Outbox, Session};
 
@@ -51,7 +51,7 @@ impl ClientSession {
 
     fn dispatch(
         &mut self,
-        message: Result<ClientMessage, ProtocolError>,
+        message: Result<ClientMessage, DecodeError>,
         protocol: Protocol,
         now: Instant,
         out: &mut Outbox,
@@ -110,10 +110,10 @@ impl Session for ClientSession {
 
     fn on_open(&mut self, _now: Instant, out: &mut Outbox) {
         if !self.negotiated.enabled {
-            let fault = Fault::Disabled {
+            let kind = DecodeErrorKind::Disabled {
                 protocol: self.negotiated.protocol.name(),
             };
-            let error = ProtocolError::from(fault).into();
+            let error = DecodeError::from(kind).into();
             self.link.send_error(error, Protocol::Json, out);
         }
     }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::model::{ModelError, Package};
 use crate::observe::Stats;
-use crate::protocol::{self, Decoder};
+use crate::protocol::{Decoder, MAX_SAMPLE_RATE_HZ, MessageLimits};
 
 use super::error::SessionError;
 use super::resumable::Resumable;
@@ -44,13 +44,13 @@ impl Context {
             engine,
             decoder: Decoder {
                 enabled: config.protocols,
-                limits: protocol::Limits {
+                limits: MessageLimits {
                     // The limit is a time; at the highest rate it is as many bytes.
                     max_audio_bytes: limits.max_audio_ms as usize
-                        * (protocol::MAX_SAMPLE_RATE_HZ as usize / 1000)
+                        * (MAX_SAMPLE_RATE_HZ as usize / 1000)
                         * size_of::<i16>(),
                     max_batch_frames: limits.max_batch as usize,
-                    ..protocol::Limits::default()
+                    ..MessageLimits::default()
                 },
             },
             allow_load: config.allow_load,
