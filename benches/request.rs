@@ -82,7 +82,7 @@ fn request(name: &str) -> Bytes {
     let pcm: Vec<u8> = window.flat_map(|sample| sample.to_le_bytes()).collect();
     let mut message = Vec::new();
     let request = InferenceRequest {
-        model_name: name.to_owned(),
+        model_name: name.into(),
         frame_id: 20,
         audio: Some(pcm.into()),
         sample_rate_hz: None,

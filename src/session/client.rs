@@ -14,6 +14,7 @@ use crate::transport::{Incoming, Outbox, Session};
 use super::batch::Batches;
 use super::context::Context;
 use super::control::ControlChannel;
+use super::directory::DirectoryEntry;
 use super::error::SessionError;
 use super::event::Event;
 use super::frames::FrameRequests;
@@ -23,6 +24,7 @@ use super::streams::Streams;
 /// One client's requests, from message to reply.
 pub struct ClientSession {
     link: ClientLink,
+    entry: DirectoryEntry,
     negotiated: Negotiated,
     frames: FrameRequests,
     batches: Batches,
@@ -40,6 +42,7 @@ impl ClientSession {
     ) -> ClientSession {
         context.stats.connected();
         ClientSession {
+            entry: context.sessions.add(events.clone()),
             link: ClientLink::new(context, connection, events),
             negotiated,
             frames: FrameRequests::default(),
@@ -150,6 +153,7 @@ impl Session for ClientSession {
                 name,
                 result,
             } => self.control.on_loaded(ticket, name, result, link, now, out),
+            Event::PackageUnloaded { name } => self.streams.close_package(&name, link, now, out),
             Event::StreamTaken { stream } => self.streams.on_taken(stream, link, now, out),
         }
     }
@@ -189,6 +193,7 @@ impl Session for ClientSession {
 impl Drop for ClientSession {
     fn drop(&mut self) {
         self.streams.detach_all(&mut self.link, Instant::now());
+        self.link.context().sessions.remove(self.entry);
         self.link.context().stats.disconnected();
     }
 }
