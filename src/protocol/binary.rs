@@ -28,50 +28,41 @@ pub(super) const REQUEST: &Layout = &Layout {
     ],
 };
 
+const IMAGE_LEN: FieldSpec = field("image_len", FieldType::U32);
+const IMAGE: FieldSpec = field("image", FieldType::Counted(Content::Jpeg));
+const BOUNDS_LEN: FieldSpec = constant("bounds_len", FieldType::U32, BOUNDS_BYTES);
+const BOUNDS: FieldSpec = field("bounds", FieldType::Bounds);
+const IS_FRAME: FieldSpec = constant("status", FieldType::U8, STATUS_FRAME);
+const IS_ERROR: FieldSpec = constant("status", FieldType::U8, STATUS_ERROR);
+const MESSAGE_LEN: FieldSpec = field("message_len", FieldType::U32);
+const MESSAGE: FieldSpec = field("message", FieldType::Counted(Content::Text));
+
 pub(super) const REPLY: &Layout = &Layout {
     title: "v1 reply",
-    fields: &[
-        constant("status", FieldType::U8, STATUS_FRAME),
-        FRAME_ID,
-        field("image_len", FieldType::U32),
-        field("image", FieldType::Counted(Content::Jpeg)),
-        constant("bounds_len", FieldType::U32, BOUNDS_BYTES),
-        field("bounds", FieldType::Bounds),
-    ],
+    fields: &[IS_FRAME, FRAME_ID, IMAGE_LEN, IMAGE, BOUNDS_LEN, BOUNDS],
 };
 
 pub(super) const TIMED_REPLY: &Layout = &Layout {
     title: "v1 timed reply",
     fields: &[
-        constant("status", FieldType::U8, STATUS_FRAME),
+        IS_FRAME,
         FRAME_ID,
         PROCESSING_MS,
-        field("image_len", FieldType::U32),
-        field("image", FieldType::Counted(Content::Jpeg)),
-        constant("bounds_len", FieldType::U32, BOUNDS_BYTES),
-        field("bounds", FieldType::Bounds),
+        IMAGE_LEN,
+        IMAGE,
+        BOUNDS_LEN,
+        BOUNDS,
     ],
 };
 
 pub(super) const ERROR: &Layout = &Layout {
     title: "v1 error",
-    fields: &[
-        constant("status", FieldType::U8, STATUS_ERROR),
-        FRAME_ID,
-        field("message_len", FieldType::U32),
-        field("message", FieldType::Counted(Content::Text)),
-    ],
+    fields: &[IS_ERROR, FRAME_ID, MESSAGE_LEN, MESSAGE],
 };
 
 pub(super) const TIMED_ERROR: &Layout = &Layout {
     title: "v1 timed error",
-    fields: &[
-        constant("status", FieldType::U8, STATUS_ERROR),
-        FRAME_ID,
-        PROCESSING_MS,
-        field("message_len", FieldType::U32),
-        field("message", FieldType::Counted(Content::Text)),
-    ],
+    fields: &[IS_ERROR, FRAME_ID, PROCESSING_MS, MESSAGE_LEN, MESSAGE],
 };
 
 /// The layout of a server's message, told by its first byte.

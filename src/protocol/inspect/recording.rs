@@ -32,91 +32,70 @@ pub enum Payload {
 /// Why a line of a recording was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EntryError {
-    /// The line is no JSON object with the fields of an entry.
+    /// The line is no JSON object with the fields of an entry, or one of them has a word that it cannot have.
     #[error("no entry of a recording: {0}")]
     Json(String),
-    /// A field has a word that it cannot have.
-    #[error("{field} cannot be {value:?}; docs/PROTOCOL.md tells what it may be")]
-    Word { field: &'static str, value: String },
+    /// `protocol` is no subprotocol of this server.
+    #[error("protocol cannot be {0:?}; docs/PROTOCOL.md tells what it may be")]
+    Protocol(String),
     /// `data` is not base64.
     #[error("data is not base64: {0}")]
-    Base64(String),
+    Base64(#[from] base64::DecodeError),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Line {
     t_ms: f64,
-    direction: String,
+    direction: Direction,
     protocol: String,
-    kind: String,
+    kind: Kind,
     data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Binary,
+    Text,
 }
 
 impl Entry {
     /// Reads one line.
+    ///
+    /// # Errors
+    /// [`EntryError`]
     pub fn parse(line: &str) -> Result<Self, EntryError> {
         let line: Line =
             serde_json::from_str(line).map_err(|error| EntryError::Json(error.to_string()))?;
-        let direction = match line.direction.as_str() {
-            "sent" => Direction::Sent,
-            "received" => Direction::Received,
-            _ => {
-                return Err(EntryError::Word {
-                    field: "direction",
-                    value: line.direction,
-                });
-            }
-        };
-        let protocol = if line.protocol.is_empty() {
-            Protocol::Binary
-        } else {
-            Protocol::PREFERENCE
+        let protocol = match line.protocol.as_str() {
+            "" => Protocol::Binary,
+            name => Protocol::PREFERENCE
                 .into_iter()
-                .find(|protocol| protocol.subprotocol() == Some(&line.protocol))
-                .ok_or(EntryError::Word {
-                    field: "protocol",
-                    value: line.protocol,
-                })?
-        };
-        let payload = match line.kind.as_str() {
-            "text" => Payload::Text(line.data),
-            "binary" => {
-                let data = STANDARD.decode(line.data);
-                Payload::Binary(
-                    data.map_err(|error| EntryError::Base64(error.to_string()))?
-                        .into(),
-                )
-            }
-            _ => {
-                return Err(EntryError::Word {
-                    field: "kind",
-                    value: line.kind,
-                });
-            }
+                .find(|protocol| protocol.subprotocol() == Some(name))
+                .ok_or_else(|| EntryError::Protocol(name.to_owned()))?,
         };
         Ok(Entry {
             t_ms: line.t_ms,
-            direction,
+            direction: line.direction,
             protocol,
-            payload,
+            payload: match line.kind {
+                Kind::Text => Payload::Text(line.data),
+                Kind::Binary => Payload::Binary(STANDARD.decode(line.data)?.into()),
+            },
         })
     }
 
     /// The entry as one line, without the line's end.
     pub fn to_line(&self) -> String {
         let (kind, data) = match &self.payload {
-            Payload::Binary(bytes) => ("binary", STANDARD.encode(bytes)),
-            Payload::Text(text) => ("text", text.clone()),
-        };
-        let direction = match self.direction {
-            Direction::Sent => "sent",
-            Direction::Received => "received",
+            Payload::Binary(bytes) => (Kind::Binary, STANDARD.encode(bytes)),
+            Payload::Text(text) => (Kind::Text, text.clone()),
         };
         let line = Line {
             t_ms: self.t_ms,
-            direction: direction.to_owned(),
+            direction: self.direction,
             protocol: self.protocol.subprotocol().unwrap_or_default().to_owned(),
-            kind: kind.to_owned(),
+            kind,
             data,
         };
         serde_json::to_string(&line).unwrap_or_default()

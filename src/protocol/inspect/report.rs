@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::error::DecodeError;
 
@@ -13,7 +14,8 @@ const SHOWN_BYTES: usize = 8;
 const NOT_UNDERSTOOD: &str = "(not understood)";
 
 /// Who sent a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// By the client.
     Sent,
