@@ -9,12 +9,12 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lipsyncd::audio::{FrontEndSpec, RequestFrontEnd, RequestPlan, decode_pcm16};
+use lipsyncd::base::padded::PaddedBytes;
 use lipsyncd::frame::{
     BgrImage, Composer, Crop, Geometry, JpegEncoder, cut_crop, decode_jpeg, fill_input,
 };
 use lipsyncd::protocol::{
-    ClientMessage, Decoder, FrameReply, InferenceRequest, Protocol, Reply, RequestId,
-    encode_request,
+    ClientMessage, Decoder, FrameReply, InferenceRequest, Protocol, RequestId, encode_request,
 };
 use lipsyncd::recording::read_recording;
 
@@ -83,7 +83,7 @@ fn request(name: &str) -> Bytes {
     let pcm: Vec<u8> = window.flat_map(|sample| sample.to_le_bytes()).collect();
     let mut message = Vec::new();
     let request = InferenceRequest {
-        model_name: name.to_owned(),
+        model_name: name.into(),
         frame_id: 20,
         audio: Some(pcm.into()),
         sample_rate_hz: None,
@@ -93,18 +93,18 @@ fn request(name: &str) -> Bytes {
     message.into()
 }
 
-fn reply(jpeg: Vec<u8>, side: u32) -> Reply {
-    Reply::Frame(FrameReply {
+fn reply(jpeg: PaddedBytes, side: u32) -> FrameReply {
+    FrameReply {
         request_id: RequestId::Serial(20),
         model_name: "default_model".into(),
         frame_id: 20,
         avatar_frame: 20,
         bounds: BOUNDS,
         image_size: (side, side),
-        jpeg: jpeg.into(),
+        jpeg,
         processing_us: 12_345,
         own_audio: false,
-    })
+    }
 }
 
 /// Everything from the message's bytes to the reply's, but for the two networks' passes.
@@ -137,13 +137,12 @@ fn whole(criterion: &mut Criterion) {
                     .input(&samples, &plan, &newest, &mut encoder_input)
                     .expect("planned");
                 fill_input(&crop, &geometry, &mut unet_input).expect("fits");
-                let mut jpeg = Vec::with_capacity(32 << 10);
+                let mut jpeg = PaddedBytes::with_room(64, 32 << 10);
                 encoder
-                    .encode_bgr_planes(&prediction, inner, inner, &mut jpeg)
+                    .encode_bgr_planes(&prediction, inner, inner, jpeg.writer())
                     .expect("a picture");
-                let mut out = Vec::new();
-                reply(jpeg, inner as u32).encode(Protocol::Binary, &mut out);
-                black_box((&encoder_input, &unet_input, out));
+                let message = reply(jpeg, inner as u32).encode(Protocol::Binary);
+                black_box((&encoder_input, &unet_input, message));
             });
         });
     }

@@ -10,3 +10,4 @@ mod support;
 mod tidy;
 mod v1;
 mod websocket;
+mod wrong_dress;

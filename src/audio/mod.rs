@@ -31,18 +31,17 @@ pub use rolling::RollingFrontEnd;
 pub use spec::{FrontEndSpec, Outside, WindowRow};
 pub use time::{frame_count, frame_sample};
 
+pub use crate::base::sample_rate::{
+    DEFAULT_SAMPLE_RATE_HZ as DEFAULT_INPUT_HZ, MAX_SAMPLE_RATE_HZ as MAX_INPUT_HZ,
+    MIN_SAMPLE_RATE_HZ as MIN_INPUT_HZ,
+};
+
 /// The rate that everything after the resampler works at, in Hz.
 pub const RATE_HZ: u32 = 16_000;
-/// The lowest rate accepted from a client, in Hz (telephone speech).
-pub const MIN_INPUT_HZ: u32 = 8_000;
-/// The highest rate accepted from a client, in Hz (what sound cards deliver).
-pub const MAX_INPUT_HZ: u32 = 48_000;
 /// The lowest rate of a recording, in Hz: below it nothing of speech is left.
 pub const MIN_RECORDING_HZ: u32 = 1_000;
 /// The highest rate of a recording, in Hz (studio equipment). The resampler's table grows with it: 5 MiB here.
 pub const MAX_RECORDING_HZ: u32 = 384_000;
-/// The rate of a version 1 request that names none, in Hz.
-pub const DEFAULT_INPUT_HZ: u32 = 24_000;
 /// Frames of video (and encoder rows) a second.
 pub const FRAMES_PER_SECOND: u32 = 25;
 /// Samples at [`RATE_HZ`] from one frame to the next.

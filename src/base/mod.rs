@@ -1,10 +1,13 @@
-//! What every room may use and what knows none of them: waking threads, shutdown, the panic fence, ids, limits.
+//! What every room may use and what knows none of them: waking threads, shutdown, the panic fence, ids, limits, buffers with
+//! room.
 
 pub mod event_queue;
 pub mod ids;
 pub mod limits;
+pub mod padded;
 pub mod panic;
 pub mod pcm16;
 pub mod ping_pong;
 pub(crate) mod poll;
+pub mod sample_rate;
 pub mod shutdown;

@@ -74,8 +74,8 @@ impl Inspect {
             _ => {
                 let report = self.inspect_message(data);
                 write!(out, "{report}")?;
-                let fault = report.fault.map(|fault| fault.to_string());
-                Ok(fault.map_or(Ok(()), |fault| Err(InspectError::Message(fault))))
+                let error = report.error.map(|error| error.to_string());
+                Ok(error.map_or(Ok(()), |error| Err(InspectError::Message(error))))
             }
         }
     }
@@ -126,7 +126,7 @@ fn inspect_recording(text: &str, out: &mut impl Write) -> io::Result<Result<(), 
                     "line {number}, {:.1} ms, {direction}: {report}",
                     entry.t_ms
                 )?;
-                wrong += usize::from(report.fault.is_some());
+                wrong += usize::from(report.error.is_some());
             }
             Err(error) => {
                 writeln!(out, "line {number}: WRONG: {error}")?;

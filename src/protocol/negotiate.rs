@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 /// How a message, or the binary messages of a connection, are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -25,6 +27,14 @@ impl Protocol {
         Protocol::BinaryTimed,
         Protocol::Binary,
         Protocol::Protobuf,
+    ];
+
+    /// One protocol for each word of `--protocols`.
+    const SWITCHES: [Protocol; 4] = [
+        Protocol::Json,
+        Protocol::Binary,
+        Protocol::Protobuf,
+        Protocol::Stream,
     ];
 
     /// The WebSocket subprotocol that chooses this protocol; none for JSON, which needs no choosing.
@@ -77,15 +87,11 @@ impl ProtocolSet {
 
     /// The words of the protocols that are on.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [
-            Protocol::Json,
-            Protocol::Binary,
-            Protocol::Protobuf,
-            Protocol::Stream,
-        ]
-        .into_iter()
-        .filter(move |&protocol| self.contains(protocol))
-        .map(Protocol::name)
+        let on = move |protocol: &Protocol| self.contains(*protocol);
+        Protocol::SWITCHES
+            .into_iter()
+            .filter(on)
+            .map(Protocol::name)
     }
 }
 
@@ -97,43 +103,21 @@ impl Default for ProtocolSet {
 
 impl fmt::Display for ProtocolSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.names().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            f.write_str(name)?;
-        }
-        Ok(())
+        let names: Vec<&str> = self.names().collect();
+        f.write_str(&names.join(","))
     }
 }
 
 /// Why a list of protocols was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolSetError {
     /// A word that names no protocol.
+    #[error("there is no protocol {0:?}; choose from: {names}", names = ProtocolSet::NAMES)]
     Unknown(String),
     /// No protocol at all.
+    #[error("name at least one protocol of: {names}", names = ProtocolSet::NAMES)]
     Empty,
 }
-
-impl fmt::Display for ProtocolSetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProtocolSetError::Unknown(word) => {
-                write!(
-                    f,
-                    "there is no protocol {word:?}; choose from: {}",
-                    ProtocolSet::NAMES
-                )
-            }
-            ProtocolSetError::Empty => {
-                write!(f, "name at least one protocol of: {}", ProtocolSet::NAMES)
-            }
-        }
-    }
-}
-
-impl std::error::Error for ProtocolSetError {}
 
 impl FromStr for ProtocolSet {
     type Err = ProtocolSetError;
@@ -146,15 +130,10 @@ impl FromStr for ProtocolSet {
             .map(str::trim)
             .filter(|word| !word.is_empty())
         {
-            let protocol = [
-                Protocol::Json,
-                Protocol::Binary,
-                Protocol::Protobuf,
-                Protocol::Stream,
-            ]
-            .into_iter()
-            .find(|protocol| protocol.name() == word)
-            .ok_or_else(|| ProtocolSetError::Unknown(word.to_owned()))?;
+            let protocol = Protocol::SWITCHES
+                .into_iter()
+                .find(|protocol| protocol.name() == word)
+                .ok_or_else(|| ProtocolSetError::Unknown(word.to_owned()))?;
             set.0 |= protocol.bit();
         }
         if set.0 == 0 {
@@ -174,7 +153,7 @@ pub struct Negotiated {
     pub subprotocol: Option<&'static str>,
     /// False where the client asked only for what is switched off. The connection is then accepted all the
     /// same (a browser could not read a refusal), told so by an error at once, and can go on in JSON;
-    /// its binary messages are refused by [`super::decode_binary`].
+    /// its binary messages are refused by [`super::Decoder::binary`].
     pub enabled: bool,
 }
 
@@ -186,23 +165,17 @@ pub fn negotiate<'a>(
     offers: impl IntoIterator<Item = &'a str>,
     enabled: ProtocolSet,
 ) -> Negotiated {
-    let mut offered = [false; Protocol::PREFERENCE.len()];
-    for offer in offers {
-        for (known, protocol) in offered.iter_mut().zip(Protocol::PREFERENCE) {
-            *known |= protocol.subprotocol() == Some(offer.trim());
-        }
-    }
-    let choices = || {
-        Protocol::PREFERENCE
-            .into_iter()
-            .zip(offered)
-            .filter(|(_, offered)| *offered)
+    let offers: Vec<&str> = offers.into_iter().map(str::trim).collect();
+    let is_offered = |protocol: &Protocol| {
+        let subprotocol = protocol.subprotocol();
+        offers.iter().any(|offer| subprotocol == Some(*offer))
     };
+    let choices = || Protocol::PREFERENCE.into_iter().filter(is_offered);
     let chosen = choices()
-        .find(|(protocol, _)| enabled.contains(*protocol))
+        .find(|protocol| enabled.contains(*protocol))
         .or_else(|| choices().next());
     let (protocol, subprotocol) = match chosen {
-        Some((protocol, _)) => (protocol, protocol.subprotocol()),
+        Some(protocol) => (protocol, protocol.subprotocol()),
         None => (Protocol::Binary, None),
     };
     Negotiated {

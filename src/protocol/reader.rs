@@ -1,20 +1,27 @@
 //! The one cursor that reads binary messages of clients.
 
-use bytes::Bytes;
-
-use super::error::Fault;
+use super::error::DecodeErrorKind;
 
 /// Reads a message from front to back. Never reads past its end, never allocates: byte fields are slices
 /// of the message.
 #[derive(Debug, Clone)]
-pub struct Reader {
-    message: Bytes,
+pub(super) struct Reader<'a> {
+    message: &'a [u8],
     offset: usize,
 }
 
-impl Reader {
+/// A field of a protobuf message, by its wire type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WireValue<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32(u32),
+}
+
+impl<'a> Reader<'a> {
     /// A cursor at the front of `message`.
-    pub fn new(message: Bytes) -> Self {
+    pub fn new(message: &'a [u8]) -> Self {
         Reader { message, offset: 0 }
     }
 
@@ -28,95 +35,85 @@ impl Reader {
         self.message.len() - self.offset
     }
 
-    /// The next `count` bytes, borrowed from the message.
-    pub fn bytes(&mut self, field: &'static str, count: usize) -> Result<Bytes, Fault> {
-        if count > self.left() {
-            return Err(Fault::Truncated {
+    /// The next `count` bytes.
+    pub fn bytes(
+        &mut self,
+        field: &'static str,
+        count: usize,
+    ) -> Result<&'a [u8], DecodeErrorKind> {
+        let rest = self.message.get(self.offset..).unwrap_or_default();
+        let Some((bytes, _)) = rest.split_at_checked(count) else {
+            return Err(DecodeErrorKind::Truncated {
                 field,
                 offset: self.offset,
                 needed: count,
-                left: self.left(),
-            });
-        }
-        let start = self.offset;
-        self.offset += count;
-        Ok(self.message.slice(start..self.offset))
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Fault> {
-        let Some(bytes) = self
-            .message
-            .get(self.offset..)
-            .and_then(|rest| rest.first_chunk::<N>())
-        else {
-            return Err(Fault::Truncated {
-                field,
-                offset: self.offset,
-                needed: N,
-                left: self.left(),
+                left: rest.len(),
             });
         };
-        self.offset += N;
-        Ok(*bytes)
-    }
-
-    /// The next byte.
-    pub fn u8(&mut self, field: &'static str) -> Result<u8, Fault> {
-        self.array::<1>(field).map(|[byte]| byte)
-    }
-
-    /// The next two bytes, little-endian.
-    pub fn u16(&mut self, field: &'static str) -> Result<u16, Fault> {
-        self.array(field).map(u16::from_le_bytes)
-    }
-
-    /// The next four bytes, little-endian.
-    pub fn u32(&mut self, field: &'static str) -> Result<u32, Fault> {
-        self.array(field).map(u32::from_le_bytes)
-    }
-
-    /// The next eight bytes, little-endian.
-    pub fn u64(&mut self, field: &'static str) -> Result<u64, Fault> {
-        self.array(field).map(u64::from_le_bytes)
-    }
-
-    /// The next four bytes, little-endian IEEE 754.
-    pub fn f32(&mut self, field: &'static str) -> Result<f32, Fault> {
-        self.array(field).map(f32::from_le_bytes)
+        self.offset += count;
+        Ok(bytes)
     }
 
     /// The next number in protobuf's variable length: seven bits a byte, lowest first, at most ten bytes.
-    pub fn varint(&mut self, field: &'static str) -> Result<u64, Fault> {
+    pub fn varint(&mut self, field: &'static str) -> Result<u64, DecodeErrorKind> {
         let offset = self.offset;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let byte = self.u8(field)?;
-            value |= u64::from(byte & 0x7f) << shift;
+            let byte = little_endian(self.bytes(field, 1)?);
+            value |= (byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
         }
         let reason = format!("the varint at offset {offset} is longer than 10 bytes");
-        Err(Fault::Protobuf { reason })
+        Err(DecodeErrorKind::Protobuf { reason })
     }
 
-    /// All bytes not read yet, borrowed from the message.
-    pub fn rest(&mut self) -> Bytes {
-        let start = self.offset;
-        self.offset = self.message.len();
-        self.message.slice(start..)
+    /// The next field of a protobuf message: its number and its value.
+    pub fn protobuf_field(&mut self) -> Result<(u64, WireValue<'a>), DecodeErrorKind> {
+        let offset = self.offset;
+        let key = self.varint("field's key")?;
+        let number = key >> 3;
+        if number == 0 {
+            let reason = format!("the key at offset {offset} is of field 0, which is none");
+            return Err(DecodeErrorKind::Protobuf { reason });
+        }
+        let value = match key & 7 {
+            0 => WireValue::Varint(self.varint("varint")?),
+            1 => WireValue::Fixed64(little_endian(self.bytes("field of 8 bytes", 8)?)),
+            2 => {
+                let length = usize::try_from(self.varint("length")?).unwrap_or(usize::MAX);
+                WireValue::Bytes(self.bytes("field with a length", length)?)
+            }
+            5 => WireValue::Fixed32(little_endian(self.bytes("field of 4 bytes", 4)?) as u32),
+            wire_type => {
+                let reason = format!(
+                    "wire type {wire_type} of field {number} at offset {offset} is not used"
+                );
+                return Err(DecodeErrorKind::Protobuf { reason });
+            }
+        };
+        Ok((number, value))
     }
 
     /// Ends the reading: left-over bytes are an error.
-    pub fn finish(self) -> Result<(), Fault> {
+    pub fn finish(&self) -> Result<(), DecodeErrorKind> {
         match self.left() {
             0 => Ok(()),
-            count => Err(Fault::LeftOver {
+            count => Err(DecodeErrorKind::LeftOver {
                 offset: self.offset,
                 count,
             }),
         }
     }
+}
+
+/// A number of at most eight bytes, lowest first.
+pub(super) fn little_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 #[cfg(test)]
@@ -125,33 +122,30 @@ mod tests {
 
     #[test]
     fn reads_little_endian_and_stops_at_the_end() {
-        let mut reader = Reader::new(Bytes::from_static(&[1, 2, 0, 3, 0, 0, 0, 9]));
-        assert_eq!(reader.u8("a"), Ok(1));
-        assert_eq!(reader.u16("b"), Ok(2));
-        assert_eq!(reader.u32("c"), Ok(3));
+        let mut reader = Reader::new(&[1, 2, 0, 9]);
+        assert_eq!(reader.bytes("a", 1), Ok(&[1][..]));
+        assert_eq!(reader.bytes("b", 2).map(little_endian), Ok(2));
         assert_eq!(
-            reader.u32("d"),
-            Err(Fault::Truncated {
-                field: "d",
-                offset: 7,
+            reader.bytes("c", 4),
+            Err(DecodeErrorKind::Truncated {
+                field: "c",
+                offset: 3,
                 needed: 4,
                 left: 1
             })
         );
+        let (offset, count) = (3, 1);
         assert_eq!(
-            reader.clone().finish(),
-            Err(Fault::LeftOver {
-                offset: 7,
-                count: 1
-            })
+            reader.finish(),
+            Err(DecodeErrorKind::LeftOver { offset, count })
         );
-        assert_eq!(reader.rest().as_ref(), [9]);
+        assert_eq!(reader.bytes("d", 1), Ok(&[9][..]));
         assert_eq!(reader.finish(), Ok(()));
     }
 
     #[test]
     fn a_claimed_length_beyond_the_message_is_refused() {
-        let mut reader = Reader::new(Bytes::from_static(&[0; 4]));
+        let mut reader = Reader::new(&[0; 4]);
         assert!(reader.bytes("name", usize::MAX).is_err());
         assert_eq!(reader.offset(), 0);
     }

@@ -5,18 +5,15 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::error::{Fault, ProtocolError};
-use super::message::ClientMessage;
-use super::reader::Reader;
+use super::error::{DecodeError, DecodeErrorKind, MessageIds};
+use super::layout::{Content, FieldType, Layout, Surround, Value, constant, field};
+use super::limits::check_no_base64;
+use crate::base::padded::PaddedBytes;
 
 /// First byte of an audio message.
 pub const TYPE_AUDIO: u8 = 0x01;
 /// First byte of a frame message.
 pub const TYPE_FRAME: u8 = 0x81;
-/// Bytes before the samples of an audio message; even, so that a browser can lay an `Int16Array` over them.
-pub const AUDIO_HEADER_BYTES: usize = 16;
-/// Bytes before the JPEG of a frame message.
-pub const FRAME_HEADER_BYTES: usize = 48;
 
 /// No image: show the idle frame `avatar_frame` as it is.
 pub const FLAG_IDLE: u8 = 1;
@@ -25,27 +22,57 @@ pub const FLAG_HELD: u8 = 2;
 /// The last frame of its utterance.
 pub const FLAG_LAST: u8 = 4;
 
-/// Reads a binary message of a client.
-pub(super) fn decode(message: Bytes) -> Result<ClientMessage, ProtocolError> {
+/// The samples begin at an even offset, so that a browser can lay an `Int16Array` over them.
+pub(super) const AUDIO: &Layout = &Layout {
+    title: "v2 audio",
+    fields: &[
+        constant("type", FieldType::U8, TYPE_AUDIO as u32),
+        constant("flags", FieldType::U8, 0),
+        field("stream", FieldType::U16),
+        field("epoch", FieldType::U32),
+        field("first_sample", FieldType::U64),
+        field("audio", FieldType::Rest(Content::Pcm)),
+    ],
+};
+
+pub(super) const FRAME: &Layout = &Layout {
+    title: "v2 frame",
+    fields: &[
+        constant("type", FieldType::U8, TYPE_FRAME as u32),
+        field(
+            "flags",
+            FieldType::Flags(&[
+                (FLAG_IDLE, "idle"),
+                (FLAG_HELD, "held"),
+                (FLAG_LAST, "last"),
+            ]),
+        ),
+        field("stream", FieldType::U16),
+        field("epoch", FieldType::U32),
+        field("sequence", FieldType::U32),
+        field("avatar_frame", FieldType::U32),
+        field("sample", FieldType::U64),
+        field("sample_rate", FieldType::U32),
+        field("compute_us", FieldType::U32),
+        field("bounds", FieldType::Bounds),
+        field("image", FieldType::Rest(Content::Jpeg)),
+    ],
+};
+
+/// The layout of a message of stream mode, told by its first byte.
+pub(super) fn layout(message: &[u8]) -> Result<&'static Layout, DecodeErrorKind> {
     match message.first() {
-        Some(&TYPE_AUDIO) => AudioChunk::decode(message).map(ClientMessage::Audio),
-        Some(kind) => Err(Fault::UnknownType {
-            name: format!("0x{kind:02x}"),
-        }
-        .into()),
-        None => Err(Fault::Truncated {
-            field: "type",
-            offset: 0,
-            needed: 1,
-            left: 0,
-        }
-        .into()),
+        Some(&TYPE_AUDIO) => Ok(AUDIO),
+        Some(&TYPE_FRAME) => Ok(FRAME),
+        Some(kind) => Err(DecodeErrorKind::UnknownType {
+            name: format!("{kind:#04x}"),
+            understood: "audio (0x01) in binary messages".to_owned(),
+        }),
+        None => AUDIO.parse(message).check().map(|()| AUDIO),
     }
 }
 
 /// Samples of a stream.
-///
-/// `u8 1 | u8 flags (0) | u16 stream | u32 epoch | u64 first_sample | PCM16 …`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioChunk {
     pub stream: u16,
@@ -62,55 +89,44 @@ impl AudioChunk {
         self.pcm.len() / 2
     }
 
-    pub(super) fn decode(message: Bytes) -> Result<Self, ProtocolError> {
-        let mut reader = Reader::new(message);
-        let _type = reader.u8("type")?;
-        let flags = reader.u8("flags")?;
-        let stream = reader.u16("stream")?;
-        let told = |fault: Fault| ProtocolError {
-            stream: Some(stream),
-            ..fault.into()
-        };
-        if flags != 0 {
-            return Err(told(Fault::Range {
-                field: "flags",
-                value: flags.into(),
-                min: 0,
-                max: 0,
-            }));
-        }
-        let epoch = reader.u32("epoch").map_err(told)?;
-        let first_sample = reader.u64("first_sample").map_err(told)?;
-        let pcm = reader.rest();
-        if !pcm.len().is_multiple_of(2) {
-            return Err(told(Fault::OddPcm {
-                field: "audio",
-                bytes: pcm.len(),
-            }));
-        }
-        Ok(AudioChunk {
+    /// Reads a binary message of a client.
+    pub(super) fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        const STREAM: usize = AUDIO.index("stream");
+        const EPOCH: usize = AUDIO.index("epoch");
+        const FIRST_SAMPLE: usize = AUDIO.index("first_sample");
+        const PCM: usize = AUDIO.index("audio");
+        let parsed = AUDIO.parse(message);
+        let stream = parsed.number(STREAM).map(|stream| stream as u16);
+        let ids = MessageIds {
             stream,
-            epoch,
-            first_sample,
-            pcm,
+            ..MessageIds::default()
+        };
+        layout(message)?;
+        parsed
+            .check()
+            .and_then(|()| check_no_base64("audio", parsed.bytes(PCM)))
+            .map_err(|kind| ids.error(kind))?;
+        Ok(AudioChunk {
+            stream: stream.unwrap_or(0),
+            epoch: parsed.u32(EPOCH).unwrap_or(0),
+            first_sample: parsed.number(FIRST_SAMPLE).unwrap_or(0),
+            pcm: message.slice(parsed.range(PCM).unwrap_or_default()),
         })
     }
 
     /// Appends the message: what a client does.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(AUDIO_HEADER_BYTES + self.pcm.len());
-        out.extend_from_slice(&[TYPE_AUDIO, 0]);
-        out.extend_from_slice(&self.stream.to_le_bytes());
-        out.extend_from_slice(&self.epoch.to_le_bytes());
-        out.extend_from_slice(&self.first_sample.to_le_bytes());
-        out.extend_from_slice(&self.pcm);
+        let values = [
+            Value::U16(self.stream),
+            Value::U32(self.epoch),
+            Value::U64(self.first_sample),
+            Value::Bytes(&self.pcm),
+        ];
+        AUDIO.write(&values, out);
     }
 }
 
 /// A frame of a stream.
-///
-/// `u8 0x81 | u8 flags | u16 stream | u32 epoch | u32 sequence | u32 avatar_frame | u64 sample |
-/// u32 sample_rate | u32 compute_us | f32 x1, y1, x2, y2 | JPEG …`
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamFrame {
     pub stream: u16,
@@ -130,61 +146,49 @@ pub struct StreamFrame {
     /// Where the image belongs: x1, y1, x2, y2 in pixels of the full frame.
     pub bounds: [f32; 4],
     /// The image; empty with [`FLAG_IDLE`] and [`FLAG_HELD`].
-    pub jpeg: Bytes,
+    pub jpeg: PaddedBytes,
 }
 
 impl StreamFrame {
-    /// Appends the message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(FRAME_HEADER_BYTES + self.jpeg.len());
-        out.extend_from_slice(&[TYPE_FRAME, self.flags]);
-        out.extend_from_slice(&self.stream.to_le_bytes());
-        out.extend_from_slice(&self.epoch.to_le_bytes());
-        out.extend_from_slice(&self.sequence.to_le_bytes());
-        out.extend_from_slice(&self.avatar_frame.to_le_bytes());
-        out.extend_from_slice(&self.sample.to_le_bytes());
-        out.extend_from_slice(&self.sample_rate_hz.to_le_bytes());
-        out.extend_from_slice(&self.compute_us.to_le_bytes());
-        for edge in self.bounds {
-            out.extend_from_slice(&edge.to_le_bytes());
-        }
-        out.extend_from_slice(&self.jpeg);
+    /// The message, in the buffer of its image.
+    pub fn encode(self) -> Bytes {
+        let values = [
+            Value::U8(self.flags),
+            Value::U16(self.stream),
+            Value::U32(self.epoch),
+            Value::U32(self.sequence),
+            Value::U32(self.avatar_frame),
+            Value::U64(self.sample),
+            Value::U32(self.sample_rate_hz),
+            Value::U32(self.compute_us),
+            Value::Bounds(self.bounds),
+            Value::Bytes(&self.jpeg),
+        ];
+        let surround = Surround::of(FRAME, &values);
+        self.jpeg.into_framed(surround.front(), surround.back())
     }
 
     /// Reads the message: what a client does.
-    pub fn decode(message: Bytes) -> Result<Self, ProtocolError> {
-        let mut reader = Reader::new(message);
-        let kind = reader.u8("type")?;
-        if kind != TYPE_FRAME {
-            return Err(Fault::UnknownType {
-                name: format!("0x{kind:02x}"),
-            }
-            .into());
-        }
-        let flags = reader.u8("flags")?;
-        let stream = reader.u16("stream")?;
-        let epoch = reader.u32("epoch")?;
-        let sequence = reader.u32("sequence")?;
-        let avatar_frame = reader.u32("avatar_frame")?;
-        let sample = reader.u64("sample")?;
-        let sample_rate_hz = reader.u32("sample_rate")?;
-        let compute_us = reader.u32("compute_us")?;
-        let mut bounds = [0.0; 4];
-        for edge in &mut bounds {
-            *edge = reader.f32("bounds")?;
-        }
-        let jpeg = reader.rest();
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the bytes are no frame of a stream.
+    pub fn decode(message: impl AsRef<[u8]>) -> Result<Self, DecodeError> {
+        const BOUNDS: usize = FRAME.index("bounds");
+        const IMAGE: usize = FRAME.index("image");
+        let parsed = FRAME.parse(message.as_ref());
+        parsed.check()?;
+        let number = |index| parsed.number(index).unwrap_or(0);
         Ok(StreamFrame {
-            stream,
-            flags,
-            epoch,
-            sequence,
-            avatar_frame,
-            sample,
-            sample_rate_hz,
-            compute_us,
-            bounds,
-            jpeg,
+            flags: number(const { FRAME.index("flags") }) as u8,
+            stream: number(const { FRAME.index("stream") }) as u16,
+            epoch: number(const { FRAME.index("epoch") }) as u32,
+            sequence: number(const { FRAME.index("sequence") }) as u32,
+            avatar_frame: number(const { FRAME.index("avatar_frame") }) as u32,
+            sample: number(const { FRAME.index("sample") }),
+            sample_rate_hz: number(const { FRAME.index("sample_rate") }) as u32,
+            compute_us: number(const { FRAME.index("compute_us") }) as u32,
+            bounds: parsed.bounds(BOUNDS),
+            jpeg: parsed.bytes(IMAGE).to_vec().into(),
         })
     }
 }

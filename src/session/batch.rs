@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Done, Refused};
 use crate::model::Package;
-use crate::protocol::{BatchFrame, BatchReply, BatchRequest, ErrorReply, FrameReply};
+use crate::protocol::{BatchFrame, BatchReply, BatchRequest, ErrorReply, FrameReply, ModelName};
 use crate::transport::Outbox;
 
 use super::context::BATCH_FRAMES_AT_A_TIME;
@@ -40,7 +40,7 @@ struct BatchPlace {
 struct Batch {
     reply_to: ReplyTo,
     package: Arc<Package>,
-    model_name: Arc<str>,
+    model_name: ModelName,
     rate_hz: u32,
     waiting: VecDeque<(usize, BatchFrame)>,
     frames: Vec<FrameState>,
@@ -94,7 +94,7 @@ impl Batches {
                 return link.send_error(error, reply_to.protocol, out);
             }
         };
-        let model_name: Arc<str> = Arc::from(request.model_name);
+        let model_name = request.model_name;
         for _ in &request.frames {
             link.count_request(reply_to.protocol);
         }

@@ -7,13 +7,14 @@ use crate::base::event_queue::EventSender;
 use crate::base::ids::ConnectionId;
 use crate::protocol::stream::CloseReason;
 use crate::protocol::{
-    ClientMessage, ErrorReply, Fault, Negotiated, Protocol, ProtocolError, RequestId,
+    ClientMessage, DecodeError, DecodeErrorKind, ErrorReply, Negotiated, Protocol, RequestId,
 };
 use crate::transport::{Incoming, Outbox, Session};
 
 use super::batch::Batches;
 use super::context::Context;
 use super::control::ControlChannel;
+use super::directory::DirectoryEntry;
 use super::error::SessionError;
 use super::event::Event;
 use super::frames::FrameRequests;
@@ -23,6 +24,7 @@ use super::streams::Streams;
 /// One client's requests, from message to reply.
 pub struct ClientSession {
     link: ClientLink,
+    entry: DirectoryEntry,
     negotiated: Negotiated,
     frames: FrameRequests,
     batches: Batches,
@@ -40,6 +42,7 @@ impl ClientSession {
     ) -> ClientSession {
         context.stats.connected();
         ClientSession {
+            entry: context.sessions.add(events.clone()),
             link: ClientLink::new(context, connection, events),
             negotiated,
             frames: FrameRequests::default(),
@@ -51,7 +54,7 @@ impl ClientSession {
 
     fn dispatch(
         &mut self,
-        message: Result<ClientMessage, ProtocolError>,
+        message: Result<ClientMessage, DecodeError>,
         protocol: Protocol,
         now: Instant,
         out: &mut Outbox,
@@ -110,10 +113,10 @@ impl Session for ClientSession {
 
     fn on_open(&mut self, _now: Instant, out: &mut Outbox) {
         if !self.negotiated.enabled {
-            let fault = Fault::Disabled {
+            let kind = DecodeErrorKind::Disabled {
                 protocol: self.negotiated.protocol.name(),
             };
-            let error = ProtocolError::from(fault).into();
+            let error = DecodeError::from(kind).into();
             self.link.send_error(error, Protocol::Json, out);
         }
     }
@@ -150,6 +153,7 @@ impl Session for ClientSession {
                 name,
                 result,
             } => self.control.on_loaded(ticket, name, result, link, now, out),
+            Event::PackageUnloaded { name } => self.streams.close_package(&name, link, now, out),
             Event::StreamTaken { stream } => self.streams.on_taken(stream, link, now, out),
         }
     }
@@ -189,6 +193,7 @@ impl Session for ClientSession {
 impl Drop for ClientSession {
     fn drop(&mut self) {
         self.streams.detach_all(&mut self.link, Instant::now());
+        self.link.context().sessions.remove(self.entry);
         self.link.context().stats.disconnected();
     }
 }

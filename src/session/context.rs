@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::model::{ModelError, Package};
 use crate::observe::Stats;
-use crate::protocol::{self, Decoder};
+use crate::protocol::{Decoder, MAX_SAMPLE_RATE_HZ, MessageLimits};
 
+use super::directory::SessionDirectory;
 use super::error::SessionError;
 use super::resumable::Resumable;
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub jpeg_quality: u8,
     /// Streams by their tokens.
     pub resumable: Resumable,
+    /// The sessions that are open.
+    pub(super) sessions: SessionDirectory,
     ready: AtomicBool,
 }
 
@@ -44,18 +47,19 @@ impl Context {
             engine,
             decoder: Decoder {
                 enabled: config.protocols,
-                limits: protocol::Limits {
+                limits: MessageLimits {
                     // The limit is a time; at the highest rate it is as many bytes.
                     max_audio_bytes: limits.max_audio_ms as usize
-                        * (protocol::MAX_SAMPLE_RATE_HZ as usize / 1000)
+                        * (MAX_SAMPLE_RATE_HZ as usize / 1000)
                         * size_of::<i16>(),
                     max_batch_frames: limits.max_batch as usize,
-                    ..protocol::Limits::default()
+                    ..MessageLimits::default()
                 },
             },
             allow_load: config.allow_load,
             jpeg_quality: config.jpeg_quality,
             resumable: Resumable::new(limits.resume(), limits.max_resumable as usize),
+            sessions: SessionDirectory::default(),
             limits,
             ready: AtomicBool::new(false),
         }
@@ -72,11 +76,12 @@ impl Context {
     }
 
     /// Events that may wait for one session: a result for each frame that it may have in the engine, and the
-    /// loss of each stream.
+    /// loss of each stream and package.
     pub fn event_capacity(&self) -> usize {
         self.limits.max_in_flight as usize * BATCH_FRAMES_AT_A_TIME
             + self.max_stream_jobs()
             + self.limits.max_streams as usize
+            + self.limits.max_packages as usize
     }
 
     /// The package of that name.

@@ -169,6 +169,7 @@ impl ControlChannel {
                 let unloaded = context.engine.registry().unload(&model_name);
                 unloaded.map_err(SessionError::UnknownModel)?;
                 log::info!("the package {model_name} was unloaded by a client");
+                context.sessions.package_unloaded(&model_name);
                 ControlBody::ModelUnloaded(ModelUnloaded {
                     success: true,
                     model_name,

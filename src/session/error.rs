@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::engine::{JobError, Loading, Refused};
 use crate::model::ModelError;
-use crate::protocol::{Code, ErrorReply};
+use crate::protocol::{ErrorCode, ErrorReply};
 
 /// A request that was understood and is not carried out. The connection goes on.
 #[derive(Debug, Error)]
@@ -47,26 +47,26 @@ pub enum SessionError {
 
 impl SessionError {
     /// The stable word for the error.
-    pub fn code(&self) -> Code {
+    pub fn code(&self) -> ErrorCode {
         match self {
             SessionError::ShuttingDown | SessionError::Submit(Refused::Stopping) => {
-                Code::ShuttingDown
+                ErrorCode::ShuttingDown
             }
             SessionError::TooManyInFlight { .. }
             | SessionError::LoadInProgress(_)
-            | SessionError::Submit(Refused::Busy { .. }) => Code::Busy,
-            SessionError::TooManyPackages { .. } => Code::TooLarge,
-            SessionError::LoadForbidden => Code::Forbidden,
-            SessionError::StillLoading(_) | SessionError::NotLoaded(_) => Code::NotLoaded,
-            SessionError::UnknownModel(_) => Code::UnknownModel,
+            | SessionError::Submit(Refused::Busy { .. }) => ErrorCode::Busy,
+            SessionError::TooManyPackages { .. } => ErrorCode::TooLarge,
+            SessionError::LoadForbidden => ErrorCode::Forbidden,
+            SessionError::StillLoading(_) | SessionError::NotLoaded(_) => ErrorCode::NotLoaded,
+            SessionError::UnknownModel(_) => ErrorCode::UnknownModel,
             SessionError::Job(error) => match error {
-                JobError::NoAudio | JobError::NoEncoder => Code::Unsupported,
-                JobError::Audio(_) => Code::BadValue,
-                JobError::Stopping => Code::ShuttingDown,
+                JobError::NoAudio | JobError::NoEncoder => ErrorCode::Unsupported,
+                JobError::Audio(_) => ErrorCode::BadValue,
+                JobError::Stopping => ErrorCode::ShuttingDown,
                 JobError::Cancelled
                 | JobError::Model(_)
                 | JobError::Frame(_)
-                | JobError::Panicked => Code::Internal,
+                | JobError::Panicked => ErrorCode::Internal,
             },
         }
     }

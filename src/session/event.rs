@@ -1,5 +1,6 @@
 //! What the connection's thread is told while it waits: results of jobs, packages loaded, streams taken over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::event_queue::{EventSender, SendError};
@@ -19,6 +20,11 @@ pub enum Event {
         name: String,
         /// How long it took, or why it failed.
         result: Result<Duration, ModelError>,
+    },
+    /// A package is no longer served.
+    PackageUnloaded {
+        /// The package's name.
+        name: Arc<str>,
     },
     /// Another connection has taken up a stream of this one by its token.
     StreamTaken {

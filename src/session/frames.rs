@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use std::sync::Arc;
-
 use crate::engine::{Done, JobError, Picture};
-use crate::protocol::{ErrorReply, FrameReply, InferenceRequest};
+use crate::protocol::{ErrorReply, FrameReply, InferenceRequest, ModelName};
 use crate::transport::Outbox;
 
 use super::error::SessionError;
@@ -16,7 +14,7 @@ use super::link::{ClientLink, ReplyTo};
 #[derive(Clone, Debug)]
 pub(super) struct PendingFrame {
     pub reply_to: ReplyTo,
-    pub model_name: Arc<str>,
+    pub model_name: ModelName,
     pub frame_id: u32,
     pub own_audio: bool,
 }
@@ -37,7 +35,7 @@ impl PendingFrame {
                 avatar_frame: picture.avatar_frame,
                 bounds: picture.bounds,
                 image_size: picture.size,
-                jpeg: picture.jpeg,
+                jpeg: picture.jpeg.into(),
                 own_audio: self.own_audio,
             }),
             Err(error) => Err(self.error(error.into(), now)),
@@ -79,7 +77,7 @@ impl FrameRequests {
         let now = reply_to.arrived;
         let frame = PendingFrame {
             reply_to,
-            model_name: Arc::from(request.model_name),
+            model_name: request.model_name,
             frame_id: request.frame_id,
             own_audio: request.audio.is_none(),
         };

@@ -12,7 +12,7 @@ use crate::model::Package;
 use crate::observe::RequestKind;
 use crate::protocol::stream::{StreamFrame, StreamUpdate};
 use crate::protocol::{
-    BatchReply, Code, ControlBody, ControlReply, ErrorReply, FrameReply, Opcode, Protocol, Reply,
+    BatchReply, ControlBody, ControlReply, Encoded, ErrorCode, ErrorReply, FrameReply, Protocol,
     RequestId,
 };
 use crate::transport::Outbox;
@@ -147,63 +147,59 @@ impl ClientLink {
 
     /// Answers a request for one frame.
     pub fn send_frame(&self, frame: FrameReply, protocol: Protocol, out: &mut Outbox) {
-        self.send(&Reply::Frame(frame), protocol, out);
+        self.send(frame.encode(protocol), out);
     }
 
     /// Answers a batch.
     pub fn send_batch(&self, batch: BatchReply, protocol: Protocol, out: &mut Outbox) {
-        self.send(&Reply::Batch(batch), protocol, out);
+        self.send(batch.encode(protocol), out);
     }
 
     /// Answers a control message.
     pub fn send_control(&self, body: ControlBody, reply_to: &ReplyTo, out: &mut Outbox) {
         let request_id = Some(reply_to.request_id.clone());
-        self.send(
-            &Reply::Control(ControlReply { request_id, body }),
-            Protocol::Json,
-            out,
-        );
+        self.send_text(ControlReply { request_id, body }.encode(), out);
     }
 
-    /// Tells something that was not asked for by this message.
+    /// Tells something that was not asked for by a message.
     pub fn broadcast(&self, body: ControlBody, out: &mut Outbox) {
         let request_id = None;
-        self.send(
-            &Reply::Control(ControlReply { request_id, body }),
-            Protocol::Json,
-            out,
-        );
+        self.send_text(ControlReply { request_id, body }.encode(), out);
     }
 
     /// Tells an error, which is counted.
     pub fn send_error(&self, error: ErrorReply, protocol: Protocol, out: &mut Outbox) {
         self.context.stats.error();
-        if error.code == Code::Busy {
+        if error.code == ErrorCode::Busy {
             self.context.stats.busy();
         }
-        self.send(&Reply::Error(error), protocol, out);
+        self.send(error.encode(protocol), out);
     }
 
     /// Sends a frame of a stream.
     pub fn send_stream_frame(&self, frame: StreamFrame, out: &mut Outbox) {
-        self.send(&Reply::StreamFrame(frame), Protocol::Stream, out);
+        self.send(Encoded::Binary(frame.encode()), out);
     }
 
     /// Tells something about a stream.
     pub fn send_update(&self, update: StreamUpdate, out: &mut Outbox) {
-        self.send(&Reply::Stream(update), Protocol::Stream, out);
+        self.send_text(update.encode(), out);
     }
 
-    fn send(&self, reply: &Reply, protocol: Protocol, out: &mut Outbox) {
-        let mut bytes = Vec::new();
-        let opcode = reply.encode(protocol, &mut bytes);
-        self.context.stats.sent(bytes.len());
-        match opcode {
-            Opcode::Binary => out.binary(bytes),
-            Opcode::Text => match String::from_utf8(bytes) {
-                Ok(text) => out.text(text),
-                Err(_) => log::error!("a text reply was not UTF-8"),
-            },
+    fn send_text(&self, text: String, out: &mut Outbox) {
+        self.send(Encoded::Text(text), out);
+    }
+
+    fn send(&self, message: Encoded, out: &mut Outbox) {
+        match message {
+            Encoded::Binary(bytes) => {
+                self.context.stats.sent(bytes.len());
+                out.binary(bytes);
+            }
+            Encoded::Text(text) => {
+                self.context.stats.sent(text.len());
+                out.text(text);
+            }
         }
     }
 }

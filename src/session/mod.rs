@@ -9,12 +9,15 @@ mod client;
 mod context;
 mod control;
 mod describe;
+mod directory;
 mod error;
 mod event;
 mod frames;
 mod link;
 mod resumable;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use client::ClientSession;
 pub use context::Context;

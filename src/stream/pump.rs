@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::clock::{Micros, frame_count, frame_us};
 use super::hearing::{Heard, Hearing, StreamRow};
 use super::machine::Stream;
 use super::{FrameJob, Output, SharedPackage, StreamPicture};
+use crate::base::padded::PaddedBytes;
 use crate::protocol::stream::{
     CloseReason, DropReason, Dropped, FLAG_HELD, FLAG_IDLE, FLAG_LAST, StreamBody, StreamFrame,
 };
@@ -241,7 +240,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
                 sample_rate_hz: self.rate_hz,
                 compute_us: 0,
                 bounds: [0.0; 4],
-                jpeg: Bytes::new(),
+                jpeg: PaddedBytes::default(),
             };
             match item.state {
                 State::Picture {
@@ -251,7 +250,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
                     frame.avatar_frame = picture.avatar_frame;
                     frame.compute_us = compute_us;
                     frame.bounds = picture.bounds;
-                    frame.jpeg = picture.jpeg;
+                    frame.jpeg = picture.jpeg.into();
                     self.image_shown = true;
                 }
                 State::Failed if self.image_shown => {

@@ -1,18 +1,15 @@
 //! Recordings of a connection: one JSON object a line, as the page's protocol debugger exports them.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use thiserror::Error;
 
-use super::{Direction, Report, inspect};
-use crate::protocol::{Decoder, Protocol};
-
-/// Characters of a string in a JSON message that are shown: images are long.
-const SHOWN_CHARS: usize = 60;
+use super::message::inspect;
+use super::report::{Direction, Report};
+use super::text::inspect_text;
+use crate::protocol::negotiate::Protocol;
 
 /// One recorded message.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,107 +30,72 @@ pub enum Payload {
 }
 
 /// Why a line of a recording was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EntryError {
-    /// The line is no JSON object with the fields of an entry.
+    /// The line is no JSON object with the fields of an entry, or one of them has a word that it cannot have.
+    #[error("no entry of a recording: {0}")]
     Json(String),
-    /// A field has a word that it cannot have.
-    Word { field: &'static str, value: String },
+    /// `protocol` is no subprotocol of this server.
+    #[error("protocol cannot be {0:?}; docs/PROTOCOL.md tells what it may be")]
+    Protocol(String),
     /// `data` is not base64.
-    Base64(String),
+    #[error("data is not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
 }
-
-impl fmt::Display for EntryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EntryError::Json(reason) => write!(f, "no entry of a recording: {reason}"),
-            EntryError::Word { field, value } => {
-                write!(
-                    f,
-                    "{field} cannot be {value:?}; docs/PROTOCOL.md tells what it may be"
-                )
-            }
-            EntryError::Base64(reason) => write!(f, "data is not base64: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for EntryError {}
 
 #[derive(Serialize, Deserialize)]
 struct Line {
     t_ms: f64,
-    direction: String,
+    direction: Direction,
     protocol: String,
-    kind: String,
+    kind: Kind,
     data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Binary,
+    Text,
 }
 
 impl Entry {
     /// Reads one line.
+    ///
+    /// # Errors
+    /// [`EntryError`]
     pub fn parse(line: &str) -> Result<Self, EntryError> {
         let line: Line =
             serde_json::from_str(line).map_err(|error| EntryError::Json(error.to_string()))?;
-        let direction = match line.direction.as_str() {
-            "sent" => Direction::Sent,
-            "received" => Direction::Received,
-            _ => {
-                return Err(EntryError::Word {
-                    field: "direction",
-                    value: line.direction,
-                });
-            }
-        };
-        let protocol = if line.protocol.is_empty() {
-            Protocol::Binary
-        } else {
-            Protocol::PREFERENCE
+        let protocol = match line.protocol.as_str() {
+            "" => Protocol::Binary,
+            name => Protocol::PREFERENCE
                 .into_iter()
-                .find(|protocol| protocol.subprotocol() == Some(&line.protocol))
-                .ok_or(EntryError::Word {
-                    field: "protocol",
-                    value: line.protocol,
-                })?
-        };
-        let payload = match line.kind.as_str() {
-            "text" => Payload::Text(line.data),
-            "binary" => {
-                let data = STANDARD.decode(line.data);
-                Payload::Binary(
-                    data.map_err(|error| EntryError::Base64(error.to_string()))?
-                        .into(),
-                )
-            }
-            _ => {
-                return Err(EntryError::Word {
-                    field: "kind",
-                    value: line.kind,
-                });
-            }
+                .find(|protocol| protocol.subprotocol() == Some(name))
+                .ok_or_else(|| EntryError::Protocol(name.to_owned()))?,
         };
         Ok(Entry {
             t_ms: line.t_ms,
-            direction,
+            direction: line.direction,
             protocol,
-            payload,
+            payload: match line.kind {
+                Kind::Text => Payload::Text(line.data),
+                Kind::Binary => Payload::Binary(STANDARD.decode(line.data)?.into()),
+            },
         })
     }
 
     /// The entry as one line, without the line's end.
     pub fn to_line(&self) -> String {
         let (kind, data) = match &self.payload {
-            Payload::Binary(bytes) => ("binary", STANDARD.encode(bytes)),
-            Payload::Text(text) => ("text", text.clone()),
-        };
-        let direction = match self.direction {
-            Direction::Sent => "sent",
-            Direction::Received => "received",
+            Payload::Binary(bytes) => (Kind::Binary, STANDARD.encode(bytes)),
+            Payload::Text(text) => (Kind::Text, text.clone()),
         };
         let line = Line {
             t_ms: self.t_ms,
-            direction: direction.to_owned(),
+            direction: self.direction,
             protocol: self.protocol.subprotocol().unwrap_or_default().to_owned(),
-            kind: kind.to_owned(),
+            kind,
             data,
         };
         serde_json::to_string(&line).unwrap_or_default()
@@ -145,62 +107,5 @@ impl Entry {
             Payload::Binary(message) => inspect(self.protocol, self.direction, message.clone()),
             Payload::Text(text) => inspect_text(self.protocol, self.direction, text),
         }
-    }
-}
-
-/// Takes a JSON message apart: a field for each of its keys.
-pub fn inspect_text(protocol: Protocol, direction: Direction, text: &str) -> Report {
-    let mut fields = Vec::new();
-    let mut title = "JSON".to_owned();
-    if let Ok(Value::Object(object)) = serde_json::from_str(text) {
-        if let Some(Value::String(kind)) = object.get("type") {
-            title = format!("JSON {kind}");
-        }
-        for (name, value) in object {
-            let value = shorten(value).to_string();
-            fields.push(super::Field {
-                offset: None,
-                bytes: Bytes::new(),
-                name,
-                value,
-            });
-        }
-    }
-    let fault = match direction {
-        Direction::Sent => Decoder::default()
-            .text(protocol, text)
-            .err()
-            .map(|error| error.fault),
-        Direction::Received => serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .err()
-            .map(|error| super::Fault::Json {
-                line: error.line(),
-                column: error.column(),
-                reason: error.to_string(),
-            }),
-    };
-    Report {
-        title,
-        length: text.len(),
-        fields,
-        fault,
-    }
-}
-
-/// The value with its long strings cut.
-fn shorten(value: Value) -> Value {
-    match value {
-        Value::String(text) if text.len() > SHOWN_CHARS => {
-            let shown: String = text.chars().take(SHOWN_CHARS).collect();
-            Value::String(format!("{shown}… ({} bytes)", text.len()))
-        }
-        Value::Array(values) => Value::Array(values.into_iter().map(shorten).collect()),
-        Value::Object(object) => Value::Object(
-            object
-                .into_iter()
-                .map(|(key, value)| (key, shorten(value)))
-                .collect(),
-        ),
-        other => other,
     }
 }

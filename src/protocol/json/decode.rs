@@ -1,388 +1,354 @@
-//! Reads JSON messages of clients.
+//! Reads JSON messages of clients: one function for each type of message.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-
-use super::loose::{FrameFields, Frames, Loose, Message};
-use crate::protocol::error::{Fault, ProtocolError};
+use super::value::{JsonObject, JsonValue};
+use crate::protocol::error::{DecodeError, DecodeErrorKind, MessageIds};
+use crate::protocol::limits::{MessageLimits, is_base64_text};
 use crate::protocol::message::{
     BatchFrame, BatchRequest, ClientMessage, Control, ControlRequest, InferenceRequest,
-    MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ,
 };
+use crate::protocol::model_name::ModelName;
+use crate::protocol::negotiate::{Protocol, ProtocolSet};
+use crate::protocol::resemblance::Resemblance;
 use crate::protocol::stream::{ImageKind, Open, StreamControl, StreamRequest};
-use crate::protocol::{Decoder, Limits, Protocol, checked_audio, checked_name};
 
 /// Characters of a message that an error about it repeats.
 const ECHOED_CHARS: usize = 64;
 
+/// Types that are understood on every connection.
+const TYPES: [&str; 10] = [
+    "inference",
+    "batch",
+    "get_stats",
+    "switch_to_binary",
+    "configure",
+    "list_models",
+    "get_metadata",
+    "get_video_frame",
+    "load_model",
+    "unload_model",
+];
+/// Types that are understood in stream mode besides.
+const STREAM_TYPES: [&str; 10] = [
+    "open",
+    "start",
+    "end",
+    "interrupt",
+    "pause",
+    "resume",
+    "credit",
+    "change",
+    "stats",
+    "close",
+];
+
+type Read<T> = Result<T, DecodeErrorKind>;
+
+/// A message and what it is read by.
+struct Message<'a> {
+    fields: JsonObject<'a>,
+    limits: &'a MessageLimits,
+    protocol: Protocol,
+    enabled: ProtocolSet,
+    request_id: Option<Box<str>>,
+}
+
 /// Reads one text message of a connection whose binary messages are `protocol`.
 pub(in crate::protocol) fn decode(
-    protocol: Protocol,
     text: &str,
-    decoder: &Decoder,
-) -> Result<ClientMessage, ProtocolError> {
-    let Message(fields) = serde_json::from_str(text).map_err(|error| Fault::Json {
-        line: error.line(),
-        column: error.column(),
-        reason: reason(&error),
-    })?;
-    let limits = &decoder.limits;
+    protocol: Protocol,
+    enabled: ProtocolSet,
+    limits: &MessageLimits,
+) -> Result<ClientMessage, DecodeError> {
+    // A byte order mark says what is known: text messages are UTF-8.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let fields = match serde_json::from_str(text) {
+        Ok(JsonValue::Object(fields)) => fields,
+        Ok(other) => return Err(no_object(&other)),
+        Err(error) => return Err(no_json(text, &error, limits)),
+    };
+    let ids = ids_of(&fields, limits);
+    let request_id = fields.request_id(limits).map_err(|kind| ids.error(kind))?;
+    let message = Message {
+        fields,
+        limits,
+        protocol,
+        enabled,
+        request_id,
+    };
+    message.read().map_err(|kind| ids.error(kind))
+}
 
-    // Whose request it is, as far as that can be read: every later error tells it.
-    let frame_id = fields
-        .frame_id
-        .whole("frame_id", 0, u32::MAX.into())
-        .ok()
-        .flatten()
-        .map(|id| id as u32);
-    let stream = fields
-        .stream
-        .whole("stream", 0, u16::MAX.into())
-        .ok()
-        .flatten()
-        .map(|id| id as u16);
-    let request_id = request_id(&fields.request_id, limits);
-    let told = |fault: Fault| ProtocolError {
-        fault,
-        frame_id,
-        request_id: request_id.as_ref().ok().cloned().flatten(),
-        stream,
-    };
-    let request_id = request_id.clone().map_err(told)?;
+/// Whose message a JSON text is, as far as its first value tells.
+pub(in crate::protocol) fn ids(text: &str, limits: &MessageLimits) -> Option<MessageIds> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter();
+    match values.next() {
+        Some(Ok(JsonValue::Object(fields))) => Some(ids_of(&fields, limits)),
+        _ => None,
+    }
+}
 
-    let kind = match &fields.kind {
-        Loose::Absent => None,
-        Loose::Text(kind) => Some(kind.as_ref()),
-        _ => {
-            return Err(told(Fault::Type {
-                field: "type",
-                expected: "a string",
-            }));
-        }
-    };
-    let name = || fields.model_name.name("model_name", limits);
-    let frame = || {
-        fields
-            .frame_id
-            .needed("frame_id", 0, u32::MAX.into())
-            .map(|id| id as u32)
-    };
-    let rate = |rate: &Loose| {
-        rate.whole(
-            "sample_rate",
-            MIN_SAMPLE_RATE_HZ.into(),
-            MAX_SAMPLE_RATE_HZ.into(),
-        )
-        .map(|rate| rate.map(|rate| rate as u32))
-    };
-    let control = |control: Control| {
-        ClientMessage::Control(ControlRequest {
+fn ids_of(fields: &JsonObject<'_>, limits: &MessageLimits) -> MessageIds {
+    let number = |field, max| fields.number(field, 0, max).ok().flatten();
+    MessageIds {
+        frame_id: number("frame_id", u32::MAX),
+        request_id: fields.request_id(limits).ok().flatten(),
+        stream: number("stream", u16::MAX.into()).map(|stream| stream as u16),
+    }
+}
+
+impl Message<'_> {
+    fn read(&self) -> Read<ClientMessage> {
+        let kind = self.fields.text("type")?;
+        let control = match kind {
+            None | Some("inference" | "batch") => return self.frames(kind),
+            Some("get_stats") => Control::Stats {
+                subscribe: self.fields.flag("subscribe")?,
+            },
+            Some("switch_to_binary") => Control::SwitchToBinary,
+            Some("list_models") => Control::ListModels,
+            Some("configure") => Control::Configure {
+                sample_rate_hz: self.sample_rate()?,
+            },
+            Some("get_metadata") => Control::Metadata {
+                model_name: self.model_name()?,
+            },
+            Some("get_video_frame") => Control::VideoFrame {
+                model_name: self.model_name()?,
+                frame_id: self.fields.needed("frame_id")?,
+            },
+            Some("load_model") => Control::LoadModel {
+                model_name: self.model_name()?,
+            },
+            Some("unload_model") => Control::UnloadModel {
+                model_name: self.model_name()?,
+            },
+            Some(kind) => return self.stream(kind).map(ClientMessage::Stream),
+        };
+        Ok(ClientMessage::Control(ControlRequest {
             control,
-            request_id: request_id.clone(),
-        })
-    };
+            request_id: self.request_id.clone(),
+        }))
+    }
 
-    let message = || -> Result<ClientMessage, Fault> {
-        Ok(match kind {
-            None | Some("inference" | "batch") => {
-                if !decoder.enabled.contains(Protocol::Json) {
-                    return Err(Fault::Disabled {
-                        protocol: Protocol::Json.name(),
-                    });
-                }
-                let batch = match &fields.batch_frames {
-                    Frames::Absent if kind == Some("batch") => {
-                        return Err(Fault::Missing {
-                            field: "batch_frames",
-                        });
-                    }
-                    Frames::Absent => None,
-                    frames => Some(batch(frames, limits)?),
-                };
-                match batch {
-                    Some(frames) => ClientMessage::Batch(BatchRequest {
-                        model_name: name()?,
-                        frames,
-                        sample_rate_hz: rate(&fields.sample_rate)?,
-                        request_id: request_id.clone(),
-                    }),
-                    None => ClientMessage::Inference(InferenceRequest {
-                        model_name: name()?,
-                        frame_id: frame()?,
-                        audio: fields.audio_override.audio("audio_override", limits)?,
-                        sample_rate_hz: rate(&fields.sample_rate)?,
-                        request_id: request_id.clone(),
-                    }),
-                }
-            }
-            Some("get_stats") => control(Control::Stats {
-                subscribe: fields.subscribe.bool("subscribe")?,
-            }),
-            Some("switch_to_binary") => control(Control::SwitchToBinary),
-            Some("list_models") => control(Control::ListModels),
-            Some("configure") => control(Control::Configure {
-                sample_rate_hz: rate(&fields.sample_rate)?.ok_or(Fault::Missing {
-                    field: "sample_rate",
-                })?,
-            }),
-            Some("get_metadata") => control(Control::Metadata {
-                model_name: name()?,
-            }),
-            Some("get_video_frame") => control(Control::VideoFrame {
-                model_name: name()?,
-                frame_id: frame()?,
-            }),
-            Some("load_model") => control(Control::LoadModel {
-                model_name: name()?,
-            }),
-            Some("unload_model") => control(Control::UnloadModel {
-                model_name: name()?,
-            }),
-            Some(kind) => {
-                let epoch = || {
-                    fields
-                        .epoch
-                        .needed("epoch", 0, u32::MAX.into())
-                        .map(|epoch| epoch as u32)
-                };
-                let count = |value: &Loose, field, min, max| -> Result<Option<u32>, Fault> {
-                    Ok(value.whole(field, min, max)?.map(|value| value as u32))
-                };
-                let known = match kind {
-                    "open" => StreamKind::Open,
-                    "start" => StreamKind::Start,
-                    "end" => StreamKind::End,
-                    "interrupt" => StreamKind::Interrupt,
-                    "pause" => StreamKind::Pause,
-                    "resume" => StreamKind::Resume,
-                    "credit" => StreamKind::Credit,
-                    "change" => StreamKind::Change,
-                    "stats" => StreamKind::Stats,
-                    "close" => StreamKind::Close,
-                    _ => {
-                        return Err(Fault::UnknownType {
-                            name: kind.chars().take(ECHOED_CHARS).collect(),
-                        });
-                    }
-                };
-                if protocol != Protocol::Stream {
-                    return Err(Fault::WrongMode {
-                        needed: "lipsync.v2",
-                    });
-                }
-                if !decoder.enabled.contains(Protocol::Stream) {
-                    return Err(Fault::Disabled {
-                        protocol: Protocol::Stream.name(),
-                    });
-                }
-                let id = fields.stream.needed("stream", 0, u16::MAX.into())? as u16;
-                let body = match known {
-                    StreamKind::Open => StreamControl::Open(Open {
-                        model_name: name()?,
-                        sample_rate_hz: rate(&fields.sample_rate)?.ok_or(Fault::Missing {
-                            field: "sample_rate",
-                        })?,
-                        image: match fields.image.text("image")? {
-                            None | Some("mouth") => ImageKind::Mouth,
-                            Some("full") => ImageKind::Full,
-                            Some(other) => {
-                                return Err(Fault::Choice {
-                                    field: "image",
-                                    value: other.chars().take(ECHOED_CHARS).collect(),
-                                    choices: "mouth, full",
-                                });
-                            }
-                        },
-                        quality: fields
-                            .quality
-                            .whole("quality", 1, 100)?
-                            .map(|quality| quality as u8),
-                        frame_rate: count(&fields.frame_rate, "frame_rate", 1, 60)?,
-                        credits: count(&fields.credits, "credits", 0, u32::MAX.into())?
-                            .ok_or(Fault::Missing { field: "credits" })?,
-                        avatar_frame: count(
-                            &fields.avatar_frame,
-                            "avatar_frame",
-                            0,
-                            u32::MAX.into(),
-                        )?
-                        .unwrap_or(0),
-                        max_delay_ms: count(&fields.max_delay_ms, "max_delay_ms", 0, 60_000)?,
-                        token: match fields.token.text("token")? {
-                            Some(token) if token.len() > limits.max_request_id_bytes => {
-                                return Err(Fault::TooLarge {
-                                    field: "token",
-                                    value: token.len(),
-                                    limit: limits.max_request_id_bytes,
-                                    unit: "bytes",
-                                });
-                            }
-                            token => token.map(Into::into),
-                        },
-                    }),
-                    StreamKind::Start => StreamControl::Start {
-                        epoch: epoch()?,
-                        avatar_frame: fields.avatar_frame.needed(
-                            "avatar_frame",
-                            0,
-                            u32::MAX.into(),
-                        )? as u32,
-                    },
-                    StreamKind::End => StreamControl::End { epoch: epoch()? },
-                    StreamKind::Interrupt => StreamControl::Interrupt { epoch: epoch()? },
-                    StreamKind::Pause => StreamControl::Pause,
-                    StreamKind::Resume => StreamControl::Resume,
-                    StreamKind::Credit => StreamControl::Credit {
-                        frames: fields.frames.needed("frames", 1, u32::MAX.into())? as u32,
-                    },
-                    StreamKind::Change => StreamControl::Change {
-                        model_name: name()?,
-                    },
-                    StreamKind::Stats => StreamControl::Stats,
-                    StreamKind::Close => StreamControl::Close,
-                };
-                ClientMessage::Stream(StreamRequest { stream: id, body })
-            }
-        })
-    };
-    message().map_err(told)
-}
-
-#[derive(Clone, Copy)]
-enum StreamKind {
-    Open,
-    Start,
-    End,
-    Interrupt,
-    Pause,
-    Resume,
-    Credit,
-    Change,
-    Stats,
-    Close,
-}
-
-/// What serde_json says, without the position, which is told beside it.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    text[..end].chars().take(200).collect()
-}
-
-fn request_id(value: &Loose, limits: &Limits) -> Result<Option<Box<str>>, Fault> {
-    let id: Box<str> = match value {
-        Loose::Absent => return Ok(None),
-        Loose::Integer(id) => id.to_string().into(),
-        Loose::Text(id) => id.as_ref().into(),
-        _ => {
-            return Err(Fault::Type {
-                field: "request_id",
-                expected: "a string or an integer",
+    /// A request for one frame or several, named by its type or by its fields.
+    fn frames(&self, kind: Option<&str>) -> Read<ClientMessage> {
+        self.check_enabled(Protocol::Json)?;
+        let frames = self.fields.get("batch_frames");
+        if kind == Some("batch") || frames.is_some() {
+            return self.batch(frames).map(ClientMessage::Batch);
+        }
+        let has = |field| self.fields.get(field).is_some();
+        if kind.is_none() && !has("model_name") {
+            return Err(DecodeErrorKind::NoType {
+                field: if has("frame_id") {
+                    "model_name"
+                } else {
+                    "type"
+                },
+                understood: self.understood(),
             });
         }
-    };
-    limits.check_request_id(&id)?;
-    Ok(Some(id))
-}
+        self.inference().map(ClientMessage::Inference)
+    }
 
-fn batch(frames: &Frames, limits: &Limits) -> Result<Vec<BatchFrame>, Fault> {
-    let Frames::List(list, count) = frames else {
-        return Err(Fault::Type {
-            field: "batch_frames",
-            expected: "an array of objects with a frame_id",
-        });
-    };
-    if *count == 0 {
-        return Err(Fault::Missing {
-            field: "batch_frames",
-        });
-    }
-    if *count > limits.max_batch_frames.min(super::loose::KEPT_BATCH_FRAMES) {
-        let limit = limits.max_batch_frames.min(super::loose::KEPT_BATCH_FRAMES);
-        return Err(Fault::TooLarge {
-            field: "batch_frames",
-            value: *count,
-            limit,
-            unit: "frames",
-        });
-    }
-    let frame = |frame: &FrameFields| {
-        Ok(BatchFrame {
-            frame_id: frame
-                .frame_id
-                .needed("batch_frames: frame_id", 0, u32::MAX.into())? as u32,
-            audio: frame
-                .audio_override
-                .audio("batch_frames: audio_override", limits)?,
+    fn inference(&self) -> Read<InferenceRequest> {
+        Ok(InferenceRequest {
+            model_name: ModelName::from(self.fields.model_name(self.limits)?),
+            frame_id: self.fields.needed("frame_id")?,
+            audio: self.fields.audio(self.limits)?,
+            sample_rate_hz: self.fields.sample_rate()?,
+            request_id: self.request_id.clone(),
         })
+    }
+
+    fn batch(&self, frames: Option<&JsonValue<'_>>) -> Read<BatchRequest> {
+        const FIELD: &str = "batch_frames";
+        const WRONG: DecodeErrorKind = DecodeErrorKind::Type {
+            field: FIELD,
+            expected: "an array of objects with a frame_id",
+        };
+        let list = match frames {
+            None => &[][..],
+            Some(JsonValue::List(list)) => list,
+            Some(_) => return Err(WRONG),
+        };
+        self.limits.check_batch(FIELD, list.len())?;
+        let frame = |value: &JsonValue<'_>| match value {
+            JsonValue::Object(fields) => Ok(BatchFrame {
+                frame_id: fields.needed("frame_id")?,
+                audio: fields.audio(self.limits)?,
+            }),
+            _ => Err(WRONG),
+        };
+        let frames = list.iter().map(frame).collect::<Read<_>>()?;
+        Ok(BatchRequest {
+            model_name: ModelName::from(self.fields.model_name(self.limits)?),
+            frames,
+            sample_rate_hz: self.fields.sample_rate()?,
+            request_id: self.request_id.clone(),
+        })
+    }
+
+    /// A stream's control message.
+    fn stream(&self, kind: &str) -> Read<StreamRequest> {
+        if !STREAM_TYPES.contains(&kind) {
+            return Err(self.unknown_type(kind));
+        }
+        if self.protocol != Protocol::Stream {
+            let needed = "lipsync.v2";
+            return Err(DecodeErrorKind::WrongMode { needed });
+        }
+        self.check_enabled(Protocol::Stream)?;
+        let stream = self.fields.number("stream", 0, u16::MAX.into())?;
+        let stream = stream.ok_or(DecodeErrorKind::Missing { field: "stream" })? as u16;
+        let epoch = || self.fields.needed("epoch");
+        let body = match kind {
+            "open" => StreamControl::Open(self.open()?),
+            "start" => StreamControl::Start {
+                epoch: epoch()?,
+                avatar_frame: self.fields.needed("avatar_frame")?,
+            },
+            "end" => StreamControl::End { epoch: epoch()? },
+            "interrupt" => StreamControl::Interrupt { epoch: epoch()? },
+            "pause" => StreamControl::Pause,
+            "resume" => StreamControl::Resume,
+            "credit" => StreamControl::Credit {
+                frames: self
+                    .fields
+                    .number("frames", 1, u32::MAX)?
+                    .ok_or(DecodeErrorKind::Missing { field: "frames" })?,
+            },
+            "change" => StreamControl::Change {
+                model_name: self.model_name()?,
+            },
+            "stats" => StreamControl::Stats,
+            "close" => StreamControl::Close,
+            _ => return Err(self.unknown_type(kind)),
+        };
+        Ok(StreamRequest { stream, body })
+    }
+
+    fn open(&self) -> Read<Open> {
+        let fields = &self.fields;
+        let image = match fields.text("image")? {
+            None | Some("mouth") => ImageKind::Mouth,
+            Some("full") => ImageKind::Full,
+            Some(other) => {
+                return Err(DecodeErrorKind::Choice {
+                    field: "image",
+                    value: other.chars().take(ECHOED_CHARS).collect(),
+                    choices: "mouth, full",
+                });
+            }
+        };
+        let token = fields.text("token")?;
+        token.map_or(Ok(()), |token| self.limits.check_id("token", token))?;
+        Ok(Open {
+            model_name: self.model_name()?,
+            sample_rate_hz: self.sample_rate()?,
+            image,
+            quality: fields
+                .number("quality", 1, 100)?
+                .map(|quality| quality as u8),
+            frame_rate: fields.number("frame_rate", 1, 60)?,
+            credits: fields.needed("credits")?,
+            avatar_frame: fields.number("avatar_frame", 0, u32::MAX)?.unwrap_or(0),
+            max_delay_ms: fields.number("max_delay_ms", 0, 60_000)?,
+            token: token.map(Into::into),
+        })
+    }
+
+    fn model_name(&self) -> Read<String> {
+        self.fields.model_name(self.limits).map(str::to_owned)
+    }
+
+    /// A sample rate that must be there.
+    fn sample_rate(&self) -> Read<u32> {
+        let field = "sample_rate";
+        self.fields
+            .sample_rate()?
+            .ok_or(DecodeErrorKind::Missing { field })
+    }
+
+    fn check_enabled(&self, protocol: Protocol) -> Read<()> {
+        if self.enabled.contains(protocol) {
+            return Ok(());
+        }
+        let protocol = protocol.name();
+        Err(DecodeErrorKind::Disabled { protocol })
+    }
+
+    fn unknown_type(&self, kind: &str) -> DecodeErrorKind {
+        DecodeErrorKind::UnknownType {
+            name: kind.chars().take(ECHOED_CHARS).collect(),
+            understood: self.understood(),
+        }
+    }
+
+    /// The types that this connection understands.
+    fn understood(&self) -> String {
+        match self.protocol {
+            Protocol::Stream => [STREAM_TYPES, TYPES].concat().join(", "),
+            _ => TYPES.join(", "),
+        }
+    }
+}
+
+/// The error for JSON that is no object.
+fn no_object(value: &JsonValue<'_>) -> DecodeError {
+    let (found, resemblance) = match value {
+        JsonValue::Text(text) if text.trim_start().starts_with('{') => {
+            ("a string", Some(Resemblance::EncodedTwice))
+        }
+        JsonValue::Text(text) if is_base64_text(text.as_bytes()) => {
+            ("a string", Some(Resemblance::Base64Text))
+        }
+        JsonValue::Text(_) => ("a string", None),
+        JsonValue::List(_) => ("an array", None),
+        _ => ("a single value", None),
     };
-    list.iter().map(frame).collect()
+    DecodeError {
+        resemblance,
+        ..DecodeErrorKind::Json {
+            line: 1,
+            column: 1,
+            reason: format!("{found}, where an object is expected"),
+        }
+        .into()
+    }
 }
 
-/// Base64 of PCM, as both JSON and protobuf carry it.
-pub(in crate::protocol) fn decode_audio(
-    field: &'static str,
-    text: &str,
-    limits: &Limits,
-) -> Result<Option<Bytes>, Fault> {
-    let audio = STANDARD.decode(text).map_err(|error| Fault::Base64 {
-        field,
-        reason: error.to_string(),
-    })?;
-    checked_audio(field, audio.into(), limits)
-}
-
-impl Loose<'_> {
-    fn whole(&self, field: &'static str, min: i64, max: i64) -> Result<Option<i64>, Fault> {
-        match *self {
-            Loose::Absent => Ok(None),
-            Loose::Integer(value) if (min..=max).contains(&value) => Ok(Some(value)),
-            Loose::Integer(value) => Err(Fault::Range {
-                field,
-                value,
-                min,
-                max,
-            }),
-            _ => Err(Fault::Type {
-                field,
-                expected: "an integer",
-            }),
-        }
-    }
-
-    fn needed(&self, field: &'static str, min: i64, max: i64) -> Result<i64, Fault> {
-        self.whole(field, min, max)?.ok_or(Fault::Missing { field })
-    }
-
-    fn text(&self, field: &'static str) -> Result<Option<&str>, Fault> {
-        match self {
-            Loose::Absent => Ok(None),
-            Loose::Text(text) => Ok(Some(text)),
-            _ => Err(Fault::Type {
-                field,
-                expected: "a string",
-            }),
-        }
-    }
-
-    fn bool(&self, field: &'static str) -> Result<Option<bool>, Fault> {
-        match self {
-            Loose::Absent => Ok(None),
-            Loose::Bool(value) => Ok(Some(*value)),
-            _ => Err(Fault::Type {
-                field,
-                expected: "true or false",
-            }),
-        }
-    }
-
-    fn name(&self, field: &'static str, limits: &Limits) -> Result<String, Fault> {
-        checked_name(field, self.text(field)?.unwrap_or_default(), limits)
-    }
-
-    fn audio(&self, field: &'static str, limits: &Limits) -> Result<Option<Bytes>, Fault> {
-        self.text(field)?
-            .map_or(Ok(None), |text| decode_audio(field, text, limits))
+/// The error for text that is no JSON, with what it looks like.
+fn no_json(text: &str, error: &serde_json::Error, limits: &MessageLimits) -> DecodeError {
+    let trimmed = text.trim();
+    let is_object = trimmed.starts_with('{');
+    let resemblance = if is_object && trimmed.ends_with('\0') {
+        Some(Resemblance::NulAtEnd)
+    } else if is_object && ids(text, limits).is_some() {
+        Some(Resemblance::SeveralMessages)
+    } else if trimmed
+        .trim_start_matches('{')
+        .trim_start()
+        .starts_with('\'')
+    {
+        Some(Resemblance::SingleQuotes)
+    } else if is_base64_text(trimmed.as_bytes()) {
+        Some(Resemblance::Base64Text)
+    } else if !trimmed.starts_with(['{', '[', '"']) {
+        Some(Resemblance::PlainText)
+    } else {
+        None
+    };
+    // What serde_json says, without the position, which is told beside it.
+    let reason = error.to_string();
+    let end = reason.rfind(" at line ").unwrap_or(reason.len());
+    DecodeError {
+        kind: DecodeErrorKind::Json {
+            line: error.line(),
+            column: error.column(),
+            reason: reason[..end].chars().take(200).collect(),
+        },
+        resemblance,
+        ids: ids(text, limits).unwrap_or_default(),
     }
 }

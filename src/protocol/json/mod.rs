@@ -2,7 +2,7 @@
 
 mod decode;
 mod encode;
-mod loose;
+mod value;
 
-pub(super) use decode::{decode, decode_audio};
-pub(super) use encode::{base64_field, encode};
+pub(super) use decode::{decode, ids};
+pub(super) use encode::{batch, error, frame, to_text};

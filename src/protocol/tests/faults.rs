@@ -22,17 +22,17 @@ fn every_cut_is_a_clean_error() {
                 // The frame is told from the moment that it was there to read.
                 let frame = (cut >= 12).then_some(7);
                 assert_eq!(
-                    fault(result),
-                    (Code::BadLength, frame),
+                    refused(result),
+                    (ErrorCode::BadLength, frame),
                     "{name} cut at {cut}"
                 );
             } else if protocol == Protocol::Stream {
                 let expected = if cut < 16 {
-                    Some(Code::BadLength)
+                    Some(ErrorCode::BadLength)
                 } else {
                     None
                 };
-                let odd = (cut % 2 == 1).then_some(Code::OddPcm);
+                let odd = (cut % 2 == 1).then_some(ErrorCode::OddPcm);
                 assert_eq!(
                     result.err().map(|error| error.code()),
                     expected.or(odd),
@@ -46,7 +46,7 @@ fn every_cut_is_a_clean_error() {
     for text in [r#"{"model_name":"face","frame_id":7,"audio_override":"AQD//w=="}"#] {
         for cut in 0..text.len() {
             let result = Decoder::default().text(Protocol::Binary, &text[..cut]);
-            assert_eq!(fault(result), (Code::BadJson, None), "cut at {cut}");
+            assert_eq!(refused(result), (ErrorCode::BadJson, None), "cut at {cut}");
         }
     }
 }
@@ -64,41 +64,44 @@ fn bad_binary_requests_tell_what_is_wrong_and_whose_they_are() {
     };
     let frame_7 = [7, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(
-        fault(after(name(b"\xc3("), &frame_7)),
-        (Code::BadUtf8, Some(7))
-    );
-    assert_eq!(fault(after(name(b""), &frame_7)), (Code::BadField, Some(7)));
-    assert_eq!(
-        fault(after(name(&[b'x'; 129]), &frame_7)),
-        (Code::TooLarge, Some(7))
+        refused(after(name(b"\xc3("), &frame_7)),
+        (ErrorCode::BadUtf8, Some(7))
     );
     assert_eq!(
-        fault(after(name(b"face"), &[7, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3])),
-        (Code::OddPcm, Some(7))
+        refused(after(name(b""), &frame_7)),
+        (ErrorCode::BadField, Some(7))
     );
     assert_eq!(
-        fault(after(name(b"face"), &[7, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3])),
-        (Code::BadLength, Some(7))
+        refused(after(name(&[b'x'; 129]), &frame_7)),
+        (ErrorCode::TooLarge, Some(7))
+    );
+    assert_eq!(
+        refused(after(name(b"face"), &[7, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3])),
+        (ErrorCode::OddPcm, Some(7))
+    );
+    assert_eq!(
+        refused(after(name(b"face"), &[7, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3])),
+        (ErrorCode::BadLength, Some(7))
     );
     let huge = [7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(
-        fault(after(name(b"face"), &huge)),
-        (Code::BadLength, Some(7))
+        refused(after(name(b"face"), &huge)),
+        (ErrorCode::BadLength, Some(7))
     );
     assert_eq!(
-        fault(decode(Protocol::Binary, vec![0xff; 12])),
-        (Code::BadLength, None)
+        refused(decode(Protocol::Binary, vec![0xff; 12])),
+        (ErrorCode::BadLength, None)
     );
-    let limits = Limits {
+    let limits = MessageLimits {
         max_audio_bytes: 2,
-        ..Limits::default()
+        ..MessageLimits::default()
     };
     let decoder = Decoder {
         limits,
         ..Decoder::default()
     };
     let long = decoder.binary(Protocol::Binary, golden("v1-request"));
-    assert_eq!(fault(long), (Code::TooLarge, Some(7)));
+    assert_eq!(refused(long), (ErrorCode::TooLarge, Some(7)));
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn what_is_switched_off_is_refused_and_control_goes_on() {
         enabled: "protobuf".parse().unwrap(),
         ..Decoder::default()
     };
-    let off = |result| assert_eq!(fault(result).0, Code::ProtocolDisabled);
+    let off = |result| assert_eq!(refused(result).0, ErrorCode::ProtocolDisabled);
     off(decoder.binary(Protocol::Binary, golden("v1-request")));
     off(decoder.binary(Protocol::Stream, golden("v2-audio")));
     off(decoder.text(Protocol::Binary, r#"{"model_name":"face","frame_id":7}"#));
@@ -126,94 +129,97 @@ fn what_is_switched_off_is_refused_and_control_goes_on() {
 
 #[test]
 fn bad_json_tells_what_is_wrong_and_whose_it_is() {
-    let text = |text: &str| fault(Decoder::default().text(Protocol::Binary, text));
-    assert_eq!(text(""), (Code::BadJson, None));
-    assert_eq!(text("hello"), (Code::BadJson, None));
-    assert_eq!(text("[1]"), (Code::BadJson, None));
-    assert_eq!(text("7"), (Code::BadJson, None));
-    assert_eq!(text(&"[".repeat(100_000)), (Code::BadJson, None));
+    let text = |text: &str| refused(Decoder::default().text(Protocol::Binary, text));
+    assert_eq!(text(""), (ErrorCode::BadJson, None));
+    assert_eq!(text("hello"), (ErrorCode::BadJson, None));
+    assert_eq!(text("[1]"), (ErrorCode::BadJson, None));
+    assert_eq!(text("7"), (ErrorCode::BadJson, None));
+    assert_eq!(text(&"[".repeat(100_000)), (ErrorCode::BadJson, None));
     assert_eq!(
         text(&format!(r#"{{"model_name":{}"#, "[".repeat(100_000))),
-        (Code::BadJson, None)
+        (ErrorCode::BadJson, None)
     );
-    assert_eq!(text(r#"{"frame_id":7}"#), (Code::BadField, Some(7)));
+    assert_eq!(text(r#"{"frame_id":7}"#), (ErrorCode::BadField, Some(7)));
     assert_eq!(
         text(r#"{"frame_id":7,"model_name":4}"#),
-        (Code::BadField, Some(7))
+        (ErrorCode::BadField, Some(7))
     );
     assert_eq!(
         text(r#"{"frame_id":-1,"model_name":"face"}"#),
-        (Code::BadValue, None)
+        (ErrorCode::BadValue, None)
     );
     assert_eq!(
         text(r#"{"frame_id":1e99,"model_name":"face"}"#),
-        (Code::BadField, None)
+        (ErrorCode::BadField, None)
     );
     assert_eq!(
         text(r#"{"frame_id":7,"model_name":"face","sample_rate":7999}"#),
-        (Code::BadValue, Some(7))
+        (ErrorCode::BadValue, Some(7))
     );
     assert_eq!(
         text(r#"{"frame_id":7,"model_name":"face","audio_override":"?"}"#),
-        (Code::BadBase64, Some(7))
+        (ErrorCode::BadBase64, Some(7))
     );
     assert_eq!(
         text(r#"{"frame_id":7,"model_name":"face","audio_override":"AAAA"}"#),
-        (Code::OddPcm, Some(7))
+        (ErrorCode::OddPcm, Some(7))
     );
     assert_eq!(
         text(r#"{"type":"dance","frame_id":7}"#),
-        (Code::UnknownType, Some(7))
+        (ErrorCode::UnknownType, Some(7))
     );
-    assert_eq!(text(r#"{"type":1}"#), (Code::BadField, None));
+    assert_eq!(text(r#"{"type":1}"#), (ErrorCode::BadField, None));
     assert_eq!(
         text(r#"{"model_name":"face","batch_frames":[]}"#),
-        (Code::BadField, None)
+        (ErrorCode::BadField, None)
     );
     assert_eq!(
         text(r#"{"model_name":"face","batch_frames":[[7]]}"#),
-        (Code::BadField, None)
+        (ErrorCode::BadField, None)
     );
     assert_eq!(
         text(r#"{"type":"open","stream":1}"#),
-        (Code::WrongMode, None)
+        (ErrorCode::WrongMode, None)
     );
     let many = format!(
         r#"{{"model_name":"face","batch_frames":[{}{{}}]}}"#,
         "{},".repeat(5000)
     );
-    assert_eq!(text(&many), (Code::TooLarge, None));
+    assert_eq!(text(&many), (ErrorCode::TooLarge, None));
 
     let message = json!({"type": "pause", "stream": 70_000, "request_id": "mine"});
     let error = decode_text(&message).unwrap_err();
     assert_eq!(
-        (error.code(), error.request_id.as_deref()),
-        (Code::BadValue, Some("mine"))
+        (error.code(), error.ids.request_id.as_deref()),
+        (ErrorCode::BadValue, Some("mine"))
     );
     let error = decode_text(&json!({"type": "end", "stream": 3})).unwrap_err();
-    assert_eq!((error.code(), error.stream), (Code::BadField, Some(3)));
+    assert_eq!(
+        (error.code(), error.ids.stream),
+        (ErrorCode::BadField, Some(3))
+    );
 }
 
 #[test]
 fn bad_protobuf_tells_whose_it_is_where_that_can_be_read() {
-    let protobuf = |message: &[u8]| fault(decode(Protocol::Protobuf, message.to_vec()));
+    let protobuf = |message: &[u8]| refused(decode(Protocol::Protobuf, message.to_vec()));
     assert_eq!(
         protobuf(b"\x0a\x04face\x10\x07\x22\x01x"),
-        (Code::OddPcm, Some(7))
+        (ErrorCode::OddPcm, Some(7))
     );
-    assert_eq!(protobuf(b"\x10\x07"), (Code::BadField, Some(7)));
+    assert_eq!(protobuf(b"\x10\x07"), (ErrorCode::BadField, Some(7)));
     assert_eq!(
         protobuf(b"\x0a\x04face\x28\x01\x10\x07"),
-        (Code::BadValue, Some(7))
+        (ErrorCode::BadValue, Some(7))
     );
-    assert_eq!(protobuf(b"\x0a\x04fa\xffe"), (Code::BadProtobuf, None));
+    assert_eq!(protobuf(b"\x0a\x04fa\xffe"), (ErrorCode::BadProtobuf, None));
     assert_eq!(
         protobuf(b"\x0a\xff\xff\xff\xff\x0fx"),
-        (Code::BadLength, None)
+        (ErrorCode::BadLength, None)
     );
-    assert_eq!(protobuf(b"\x0b"), (Code::BadProtobuf, None));
+    assert_eq!(protobuf(b"\x0b"), (ErrorCode::BadProtobuf, None));
     let negative = [b"\x0a\x04face\x10".as_slice(), &[0xff; 9], &[1]].concat();
-    assert_eq!(protobuf(&negative), (Code::BadValue, None));
+    assert_eq!(protobuf(&negative), (ErrorCode::BadValue, None));
     let many = [b"\x0a\x04face\x12\x41".as_slice(), &[1; 65]].concat();
-    assert_eq!(protobuf(&many), (Code::TooLarge, None));
+    assert_eq!(protobuf(&many), (ErrorCode::TooLarge, None));
 }

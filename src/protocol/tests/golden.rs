@@ -55,27 +55,15 @@ fn golden_requests_decode() {
 
 #[test]
 fn golden_replies_encode() {
-    let frame = || Reply::Frame(frame_reply());
-    let error = || Reply::Error(error_reply(7));
-    assert_eq!(encoded(frame(), Protocol::Binary), golden("v1-reply"));
-    assert_eq!(
-        encoded(frame(), Protocol::BinaryTimed),
-        golden("v1-timed-reply")
-    );
-    assert_eq!(encoded(error(), Protocol::Binary), golden("v1-error"));
-    assert_eq!(
-        encoded(error(), Protocol::BinaryTimed),
-        golden("v1-timed-error")
-    );
-    assert_eq!(
-        encoded(frame(), Protocol::Protobuf),
-        golden("protobuf-response")
-    );
-    assert_eq!(
-        encoded(error(), Protocol::Protobuf),
-        golden("protobuf-error")
-    );
-    let batch = encoded(Reply::Batch(batch_reply()), Protocol::Protobuf);
+    let frame = |protocol| binary_of(frame_reply().encode(protocol));
+    let error = |protocol| binary_of(error_reply(7).encode(protocol));
+    assert_eq!(frame(Protocol::Binary), golden("v1-reply"));
+    assert_eq!(frame(Protocol::BinaryTimed), golden("v1-timed-reply"));
+    assert_eq!(error(Protocol::Binary), golden("v1-error"));
+    assert_eq!(error(Protocol::BinaryTimed), golden("v1-timed-error"));
+    assert_eq!(frame(Protocol::Protobuf), golden("protobuf-response"));
+    assert_eq!(error(Protocol::Protobuf), golden("protobuf-error"));
+    let batch = binary_of(batch_reply().encode(Protocol::Protobuf));
     assert_eq!(batch, golden("protobuf-batch-response"));
 
     let frame = StreamFrame {
@@ -88,23 +76,17 @@ fn golden_replies_encode() {
         sample_rate_hz: 24_000,
         compute_us: 17_500,
         bounds: BOUNDS,
-        jpeg: Bytes::from_static(JPEG),
+        jpeg: JPEG.to_vec().into(),
     };
-    assert_eq!(
-        encoded(Reply::StreamFrame(frame.clone()), Protocol::Stream),
-        golden("v2-frame")
-    );
-    assert_eq!(StreamFrame::decode(golden("v2-frame")), Ok(frame.clone()));
+    assert_eq!(frame.clone().encode(), golden("v2-frame"));
+    assert_eq!(StreamFrame::decode(&golden("v2-frame")), Ok(frame.clone()));
     let idle = StreamFrame {
         flags: stream::FLAG_IDLE,
         compute_us: 0,
-        jpeg: Bytes::new(),
+        jpeg: Vec::new().into(),
         ..frame
     };
-    assert_eq!(
-        encoded(Reply::StreamFrame(idle), Protocol::Stream),
-        golden("v2-frame-idle")
-    );
+    assert_eq!(idle.encode(), golden("v2-frame-idle"));
 }
 
 #[test]
@@ -211,19 +193,19 @@ fn json_requests_decode() {
 
 #[test]
 fn json_replies_have_the_fields_that_the_document_lists() {
-    let frame = encoded_json(Reply::Frame(frame_reply()));
+    let frame = json_of(frame_reply().encode(Protocol::Json));
     let expected = json!({"success": true, "model_name": "face", "frame_id": 7, "prediction_data": "/9j/2Q==",
         "bounds": [1.5, 2.0, 3.25, 4.0], "processing_time_ms": 20.7,
         "metadata": {"avatar_frame": 3, "image_size": [160, 160], "audio": "request"},
         "request_id": "r1", "protocol": "json"});
     assert_eq!(frame, expected);
 
-    let error = encoded_json(Reply::Error(error_reply(7)));
+    let error = json_of(error_reply(7).encode(Protocol::Json));
     let expected = json!({"success": false, "type": "error", "error": "try again", "code": "busy",
         "frame_id": 7, "processing_time_ms": 20.7, "request_id": "r1", "protocol": "json"});
     assert_eq!(error, expected);
 
-    let batch = encoded_json(Reply::Batch(batch_reply()));
+    let batch = json_of(batch_reply().encode(Protocol::Binary));
     assert_eq!(batch["success"], false);
     assert_eq!(batch["batch_size"], 2);
     assert_eq!(batch["frames"][0]["prediction_data"], "/9j/2Q==");
@@ -241,5 +223,5 @@ fn json_replies_have_the_fields_that_the_document_lists() {
     };
     let expected =
         json!({"type": "configured", "success": true, "sample_rate": 16000, "request_id": "4"});
-    assert_eq!(encoded_json(Reply::Control(reply)), expected);
+    assert_eq!(json_of(Encoded::Text(reply.encode())), expected);
 }

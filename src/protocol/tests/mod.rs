@@ -4,6 +4,7 @@ mod document;
 mod faults;
 mod golden;
 mod random;
+mod wrong_dress;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::*;
+
+/// The bodies of the fuzz targets, which name this crate from outside.
+mod fuzz {
+    use crate as lipsyncd;
+    include!("../../../fuzz/bodies.rs");
+}
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -49,7 +56,7 @@ fn frame_reply() -> FrameReply {
         avatar_frame: 3,
         bounds: BOUNDS,
         image_size: (160, 160),
-        jpeg: Bytes::from_static(JPEG),
+        jpeg: JPEG.to_vec().into(),
         processing_us: 20_700,
         own_audio: false,
     }
@@ -60,7 +67,7 @@ fn error_reply(frame_id: u32) -> ErrorReply {
         frame_id: Some(frame_id),
         request_id: Some(RequestId::Client("r1".into())),
         processing_us: 20_700,
-        ..ErrorReply::new(Code::Busy, "try again")
+        ..ErrorReply::new(ErrorCode::Busy, "try again")
     }
 }
 
@@ -73,28 +80,29 @@ fn batch_reply() -> BatchReply {
     }
 }
 
-fn encoded(reply: Reply, protocol: Protocol) -> Vec<u8> {
-    let mut out = b"kept".to_vec();
-    reply.encode(protocol, &mut out);
-    assert_eq!(&out[..4], b"kept", "encoding appends");
-    out.split_off(4)
+fn binary_of(message: Encoded) -> Bytes {
+    match message {
+        Encoded::Binary(bytes) => bytes,
+        Encoded::Text(text) => panic!("a text message: {text}"),
+    }
 }
 
-fn encoded_json(reply: Reply) -> Value {
-    let mut out = Vec::new();
-    assert_eq!(reply.encode(Protocol::Json, &mut out), Opcode::Text);
-    serde_json::from_slice(&out).unwrap()
+fn json_of(message: Encoded) -> Value {
+    match message {
+        Encoded::Text(text) => serde_json::from_str(&text).unwrap(),
+        Encoded::Binary(_) => panic!("a binary message"),
+    }
 }
 
-fn decode(protocol: Protocol, message: impl Into<Bytes>) -> Result<ClientMessage, ProtocolError> {
+fn decode(protocol: Protocol, message: impl Into<Bytes>) -> Result<ClientMessage, DecodeError> {
     Decoder::default().binary(protocol, message.into())
 }
 
-fn decode_text(message: &Value) -> Result<ClientMessage, ProtocolError> {
+fn decode_text(message: &Value) -> Result<ClientMessage, DecodeError> {
     Decoder::default().text(Protocol::Stream, &message.to_string())
 }
 
-fn fault(result: Result<ClientMessage, ProtocolError>) -> (Code, Option<u32>) {
+fn refused(result: Result<ClientMessage, DecodeError>) -> (ErrorCode, Option<u32>) {
     let error = result.unwrap_err();
-    (error.code(), error.frame_id)
+    (error.code(), error.ids.frame_id)
 }

@@ -34,10 +34,10 @@ fn inspect_tells_every_field_and_the_fault() {
     for (protocol, direction, name) in cases {
         let message = golden(name);
         let report = inspect(protocol, direction, message.clone());
-        assert_eq!(report.fault, None, "{name}");
+        assert_eq!(report.error, None, "{name}");
         assert_eq!(report.covered(), message.len(), "{name}");
         let guessed = inspect_unknown(&message);
-        assert_eq!(guessed.fault, None, "{name}");
+        assert_eq!(guessed.error, None, "{name}");
         // A request is laid out alike in both versions of v1.
         let alike = name.starts_with("v1-request");
         assert!(alike || guessed.title == report.title, "{name}: {guessed}");
@@ -108,9 +108,9 @@ proptest! {
 
     #[test]
     fn requests_survive_the_wire(name in "\\PC{1,40}", frame_id: u32, audio in any_audio()) {
-        prop_assume!(name.len() <= Limits::default().max_model_name_bytes);
+        prop_assume!(name.len() <= MessageLimits::default().max_model_name_bytes);
         let request = InferenceRequest {
-            model_name: name, frame_id, audio, sample_rate_hz: None, request_id: None,
+            model_name: name.into(), frame_id, audio, sample_rate_hz: None, request_id: None,
         };
         let mut message = Vec::new();
         encode_request(&request, &mut message);
@@ -127,8 +127,6 @@ proptest! {
             stream, flags, epoch, sequence, avatar_frame, sample, sample_rate_hz: rates.0,
             compute_us: rates.1, bounds: bounds.map(|edge| f32::from(edge) / 7.0), jpeg: jpeg.into(),
         };
-        let mut message = Vec::new();
-        frame.encode(&mut message);
-        prop_assert_eq!(StreamFrame::decode(message.into()), Ok(frame));
+        prop_assert_eq!(StreamFrame::decode(&frame.clone().encode()), Ok(frame));
     }
 }

@@ -202,6 +202,24 @@ impl Streams {
         }
     }
 
+    /// A package is no longer served: the streams that show it, or are to show it next, are closed.
+    pub(super) fn close_package(
+        &mut self,
+        name: &str,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let ids: Vec<u16> = self.open.keys().copied().collect();
+        for id in ids {
+            let _ = self.with_stream(id, link, now, out, |stream, now| {
+                if stream.package_name() == name {
+                    stream.close(CloseReason::ModelUnloaded, now);
+                }
+            });
+        }
+    }
+
     /// The connection has broken: its streams are kept for their clients, their work is given up.
     pub(super) fn detach_all(&mut self, link: &mut ClientLink, now: Instant) {
         for job in self.jobs.values() {
