@@ -11,7 +11,7 @@ use crate::observe::Stats;
 use crate::protocol::{self, Decoder};
 
 use super::error::SessionError;
-use super::resumable::Resumable;
+use super::registry::StreamRegistry;
 
 /// Frames of one batch that the engine has at a time: enough to keep the workers of a small box busy.
 pub(super) const BATCH_FRAMES_AT_A_TIME: usize = 4;
@@ -31,7 +31,7 @@ pub struct Context {
     /// JPEG quality where a client does not say.
     pub jpeg_quality: u8,
     /// Streams by their tokens.
-    pub resumable: Resumable,
+    pub streams: StreamRegistry,
     ready: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ impl Context {
             },
             allow_load: config.allow_load,
             jpeg_quality: config.jpeg_quality,
-            resumable: Resumable::new(limits.resume(), limits.max_resumable as usize),
+            streams: StreamRegistry::new(limits.resume(), limits.max_resumable as usize),
             limits,
             ready: AtomicBool::new(false),
         }
@@ -71,12 +71,12 @@ impl Context {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Events that may wait for one session: a result for each frame that it may have in the engine, and the
-    /// loss of each stream.
+    /// Events that may wait for one session: a result for each frame that it may have in the engine, and for each stream
+    /// that another connection wants it, or that it is there.
     pub fn event_capacity(&self) -> usize {
         self.limits.max_in_flight as usize * BATCH_FRAMES_AT_A_TIME
             + self.max_stream_jobs()
-            + self.limits.max_streams as usize
+            + 2 * self.limits.max_streams as usize
     }
 
     /// The package of that name.

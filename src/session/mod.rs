@@ -13,12 +13,12 @@ mod error;
 mod event;
 mod frames;
 mod link;
-mod resumable;
+mod registry;
 mod streams;
 
 pub use client::ClientSession;
 pub use context::Context;
 pub use describe::{metadata, model_list, stats_snapshot};
 pub use error::SessionError;
-pub use event::Event;
-pub use resumable::Resumable;
+pub use event::{Event, StreamEvent};
+pub use registry::StreamRegistry;

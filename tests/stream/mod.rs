@@ -1,11 +1,14 @@
 //! Stream mode, from audio to frames: through the whole server, in memory and over sockets.
 
+mod takeover;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lipsyncd::base::ping_pong::ping_pong;
 use lipsyncd::engine::Cost;
+use lipsyncd::frame::decode_jpeg;
 use lipsyncd::protocol::stream::{AudioChunk, FLAG_IDLE, FLAG_LAST, StreamFrame};
 use lipsyncd::server::App;
 use lipsyncd::session::{ClientSession, Context};
@@ -93,12 +96,24 @@ impl Talk {
 
     /// Takes one message.
     fn take(&mut self) -> bool {
-        match self.connection.wait(Duration::from_millis(200)) {
-            Some(Outgoing::Binary(bytes)) => self.frames.push(StreamFrame::decode(bytes).unwrap()),
-            Some(Outgoing::Text(text)) => self.texts.push(serde_json::from_str(&text).unwrap()),
-            None => return false,
+        let message = self.connection.wait(Duration::from_millis(200));
+        let is_there = message.is_some();
+        message.map(|message| self.keep(message));
+        is_there
+    }
+
+    /// Lets the connection do all that it has to do, as its thread would.
+    fn run(&mut self) {
+        while let Some(message) = self.connection.poll() {
+            self.keep(message);
         }
-        true
+    }
+
+    fn keep(&mut self, message: Outgoing) {
+        match message {
+            Outgoing::Binary(bytes) => self.frames.push(StreamFrame::decode(bytes).unwrap()),
+            Outgoing::Text(text) => self.texts.push(serde_json::from_str(&text).unwrap()),
+        }
     }
 
     /// Takes messages until there are `count` frames.
@@ -195,7 +210,7 @@ fn an_utterance_comes_back_as_frames_that_equal_those_of_requests() {
     assert_eq!(talk.until("stream_stats")["frames_sent"], 55);
     talk.say(&json!({"type": "close", "stream": 3}));
     assert_eq!(talk.until("closed")["reason"], "client");
-    assert!(memory.context.resumable.is_empty());
+    assert!(memory.context.streams.is_empty());
 }
 
 #[test]
@@ -250,55 +265,6 @@ fn an_interrupt_stops_the_old_and_shows_the_new() {
     });
     talk.say(&json!({"type": "close", "stream": 0}));
     talk.until("closed");
-}
-
-#[test]
-fn a_stream_is_taken_up_by_its_token_after_a_break_or_away_from_a_connection_that_hangs() {
-    let memory = memory();
-    let mut talk = Talk::new(&memory);
-    talk.say(&open(0, "tiny"));
-    let mut token = talk.until("opened")["token"].clone();
-    talk.audio(0, 0, 0, &speech(RATE, 1));
-    talk.until_frames(1);
-    drop(talk);
-    assert_eq!(memory.context.resumable.len(), 1);
-    let mut hung = Vec::new();
-    for expected in [1, 2, 3] {
-        let mut talk = Talk::new(&memory);
-        let mut message = open(9, "tiny");
-        message["token"] = token.clone();
-        talk.say(&message);
-        let opened = talk.until("opened");
-        assert_eq!(
-            (&opened["resumed"], &opened["epoch"]),
-            (&json!(true), &json!(expected))
-        );
-        // Each token is good for once.
-        talk.say(&message);
-        assert_eq!(talk.until("error")["code"], "stream_exists");
-        talk.audio(9, expected, 0, &speech(RATE, 2));
-        talk.say(&json!({"type": "end", "stream": 9, "epoch": expected}));
-        talk.until_last(expected);
-        assert!(talk.frames.iter().all(|frame| frame.epoch == expected));
-        token = opened["token"].clone();
-        hung.push(talk);
-    }
-    assert_eq!(memory.context.resumable.len(), 1);
-    // A connection whose stream was taken away is told at once, and may open another.
-    assert_eq!(hung[0].until("closed")["reason"], "taken_over");
-    hung[0].audio(9, 1, 0, &silence(10));
-    assert_eq!(hung[0].until("error")["code"], "unknown_stream");
-    let mut message = open(9, "tiny");
-    message["token"] = json!("0123");
-    hung[0].say(&message);
-    assert_eq!(hung[0].until("error")["code"], "bad_token");
-    let wrong = json!({"type": "open", "stream": 9, "model_name": "tiny", "sample_rate": 16_000, "credits": 1});
-    hung[0].say(&wrong);
-    assert_eq!(hung[0].until("opened")["sample_rate"], 16_000);
-    // However a stream ends, it is counted as open no longer: one of these never read that it was taken.
-    drop(hung);
-    let figures = &memory.context.stats.streams;
-    assert_eq!(figures.open.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -375,11 +341,113 @@ fn a_machine_that_is_full_says_so_with_numbers() {
     talk.until("opened");
     // Streams that were left behind make room for a client that is there.
     drop(talk);
-    assert_eq!(memory.context.resumable.len(), 2);
+    assert_eq!(memory.context.streams.len(), 2);
     let mut talk = Talk::new(&memory);
     talk.say(&open(0, "tiny"));
     talk.until("opened");
-    assert_eq!(memory.context.resumable.len(), 2);
+    assert_eq!(memory.context.streams.len(), 2);
+}
+
+/// A change for which there is no room leaves the stream with its package, and with its share of the machine.
+#[test]
+fn a_change_that_is_refused_costs_nothing() {
+    let memory = Memory::new(&config());
+    let cost = |ms| Cost {
+        mouth: Duration::from_millis(ms),
+        full: Duration::from_millis(ms),
+    };
+    let admission = memory.context.engine.admission();
+    // Of 1.6 cores a stream fills 0.75 and 1.5.
+    admission.set_cost("tiny", cost(30));
+    admission.set_cost("tiny_ave", cost(60));
+    let mut talk = Talk::new(&memory);
+    for stream in 0..2 {
+        talk.say(&open(stream, "tiny"));
+        talk.until("opened");
+    }
+    let change = json!({"type": "change", "stream": 0, "model_name": "tiny_ave"});
+    talk.say(&change);
+    let error = talk.until("error");
+    assert_eq!(
+        (&error["code"], &error["stream"]),
+        (&json!("busy"), &json!(0))
+    );
+    talk.say(&open(2, "tiny"));
+    assert_eq!(talk.until("busy")["active"], 2);
+    talk.audio(0, 0, 0, &speech(RATE / 2, 1));
+    talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
+    talk.until_last(0);
+    // Alone it may be changed; then nothing fits beside it.
+    talk.say(&json!({"type": "close", "stream": 1}));
+    talk.until("closed");
+    talk.say(&change);
+    talk.until("changed");
+    talk.say(&open(1, "tiny"));
+    assert_eq!(talk.until("busy")["active"], 1);
+}
+
+/// `"image": "full"`: the whole frame, which is the idle frame outside the predicted square.
+#[test]
+fn a_stream_of_full_frames_shows_the_whole_picture() {
+    let memory = memory();
+    let package = memory.context.find("tiny").unwrap();
+    let (width, height) = package.frame_size();
+    let mut talk = Talk::new(&memory);
+    let mut message = open(0, "tiny");
+    message["image"] = json!("full");
+    talk.say(&message);
+    let opened = talk.until("opened");
+    assert_eq!(
+        (&opened["image"], &opened["image_size"]),
+        (&json!("full"), &json!([width, height]))
+    );
+    talk.audio(0, 0, 0, &speech(RATE, 1));
+    talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
+    talk.until_last(0);
+    assert_eq!(talk.frames.len(), 30);
+    for frame in &talk.frames[..29] {
+        let image = decode_jpeg(&frame.jpeg, width, height).unwrap();
+        let idle = package.frame_image(frame.avatar_frame).unwrap();
+        let [x1, y1, x2, y2] = frame.bounds;
+        let (mut inside, mut outside) = (0, 0);
+        for (at, (a, b)) in image.data.chunks(3).zip(idle.data.chunks(3)).enumerate() {
+            let (x, y) = ((at % width) as f32, (at / width) as f32);
+            let difference = a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // A JPEG's blocks reach 16 pixels beyond the square.
+            if (x1..x2).contains(&x) && (y1..y2).contains(&y) {
+                inside = inside.max(difference);
+            } else if x < x1 - 16.0 || x > x2 + 16.0 || y < y1 - 16.0 || y > y2 + 16.0 {
+                outside = outside.max(difference);
+            }
+        }
+        assert!(
+            outside < 40 && inside > outside,
+            "{inside} inside, {outside} outside"
+        );
+    }
+}
+
+/// A client that does not read: frames wait in the stream, and come as soon as it reads again.
+#[test]
+fn a_stream_waits_for_a_client_that_does_not_read() {
+    let mut config = config();
+    config.limits.max_outbox_bytes = 4_096;
+    let memory = Memory::new(&config);
+    make_room(&memory.context);
+    let mut talk = Talk::new(&memory);
+    let mut message = open(0, "tiny");
+    message["max_delay_ms"] = json!(60_000);
+    talk.say(&message);
+    talk.audio(0, 0, 0, &speech(3 * RATE, 1));
+    talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
+    eventually("the engine is idle", || {
+        memory.context.engine.queue().0 == 0
+    });
+    // Its clock stands still meanwhile: nothing is polled, only room is told.
+    talk.until_last(0);
+    let sequence: Vec<u32> = talk.frames.iter().map(|frame| frame.sequence).collect();
+    assert_eq!(sequence, (0..80).collect::<Vec<_>>());
+    assert!(talk.texts.iter().all(|text| text["type"] == "opened"));
 }
 
 #[test]
@@ -483,7 +551,7 @@ fn chaos_over_sockets_leaves_nothing_behind() {
         .send(Message::text(open(0, "tiny").to_string()))
         .unwrap();
     assert_eq!(next_json(&mut client)["type"], "opened");
-    assert_eq!(server.context().resumable.len(), 1);
+    assert_eq!(server.context().streams.len(), 1);
     client.close(None).unwrap();
     server.stop();
 }
