@@ -1,10 +1,11 @@
 //! The epochs of a stream: the utterances that have come, where they are in time, and which frame is next.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::StreamError;
 use super::clock::{FRAME_US, MediaTime, Micros, frame_count, frame_sample, frame_us, sample_us};
-use super::utterance::{FrameTiming, Utterance};
-use super::{SharedPackage, StreamConfig, StreamError, StreamPackage};
+use super::settings::{Settings, ShownPackage};
 use crate::protocol::stream::{AudioChunk, DropReason};
 
 /// A hole in the audio that is longer than any that is filled, in samples; keeps its length in µs within 64 bits.
@@ -25,23 +26,46 @@ pub(super) struct Accepted {
 pub(super) struct FramePlace<P> {
     pub epoch: u32,
     pub sequence: u32,
-    pub package: SharedPackage<P>,
+    pub shown: Arc<ShownPackage<P>>,
     /// Place on the idle walk, which may run past the package's last idle frame.
     pub frame_id: u32,
     pub sample: u64,
     /// Its instant.
     pub due: MediaTime,
-    pub timing: FrameTiming,
+}
+
+impl<P> FramePlace<P> {
+    /// Until when it is of use.
+    pub(super) fn deadline(&self) -> MediaTime {
+        self.due + self.shown.max_delay
+    }
+}
+
+/// One epoch: its sound as far as it has come, and its place in time.
+struct Utterance<P> {
+    epoch: u32,
+    /// The package that shows it.
+    shown: Arc<ShownPackage<P>>,
+    rate_hz: u32,
+    /// Samples that have come and were not analysed yet.
+    waiting: VecDeque<i16>,
+    /// Position of the next sample to come.
+    received: u64,
+    /// No more samples come.
+    ended: bool,
+    /// When its first sample is heard. Its arrival, at first; later for one that waits for the one before it.
+    anchor: MediaTime,
+    /// When a client that plays the sound as it comes has played all of it.
+    played_at: MediaTime,
+    /// Place on the idle walk of its first frame, where the client has said it.
+    start: Option<u32>,
 }
 
 /// Utterances by position and time.
 pub(super) struct Epochs<P> {
-    config: StreamConfig,
-    rate_hz: u32,
-    /// As the client has asked for; a package may need more.
-    max_delay: Micros,
+    settings: Arc<Settings>,
     /// The package of utterances still to come.
-    package: SharedPackage<P>,
+    shown: Arc<ShownPackage<P>>,
     /// The epoch that audio is expected in.
     current: u32,
     /// Audio of the current epoch has come, or its end.
@@ -61,18 +85,15 @@ pub(super) struct Epochs<P> {
 impl<P> Epochs<P> {
     /// Begins with `epoch`, whose first frame is at the place `walk` of the idle walk.
     pub(super) fn new(
-        package: SharedPackage<P>,
-        rate_hz: u32,
-        max_delay: Micros,
-        config: StreamConfig,
-        (epoch, walk): (u32, u32),
+        settings: Arc<Settings>,
+        shown: Arc<ShownPackage<P>>,
+        epoch: u32,
+        walk: u32,
         now: MediaTime,
     ) -> Self {
         Self {
-            config,
-            rate_hz,
-            max_delay,
-            package,
+            settings,
+            shown,
             current: epoch,
             begun: false,
             start: None,
@@ -81,11 +102,6 @@ impl<P> Epochs<P> {
             walk,
             busy_until: now,
         }
-    }
-
-    /// The rate of the sound, Hz.
-    pub(super) fn rate_hz(&self) -> u32 {
-        self.rate_hz
     }
 
     /// The epoch that audio is expected in.
@@ -98,19 +114,19 @@ impl<P> Epochs<P> {
         self.current.saturating_add(u32::from(self.begun))
     }
 
+    /// The epoch that is heard.
+    pub(super) fn heard(&self) -> Option<u32> {
+        Some(self.utterances.front()?.epoch)
+    }
+
     /// The package of utterances still to come.
-    pub(super) fn package(&self) -> &SharedPackage<P> {
-        &self.package
+    pub(super) fn shown(&self) -> &Arc<ShownPackage<P>> {
+        &self.shown
     }
 
-    /// Shows utterances still to come by `package`.
-    pub(super) fn set_package(&mut self, package: SharedPackage<P>) {
-        self.package = package;
-    }
-
-    /// The utterance that is heard.
-    pub(super) fn first(&self) -> Option<&Utterance<P>> {
-        self.utterances.front()
+    /// Shows utterances still to come by another package.
+    pub(super) fn show(&mut self, shown: Arc<ShownPackage<P>>) {
+        self.shown = shown;
     }
 
     /// The next frame of the utterance that is heard.
@@ -123,24 +139,16 @@ impl<P> Epochs<P> {
         self.walk.wrapping_add(self.next_frame as u32)
     }
 
-    /// The instant of [`Self::next_frame`] and how long after it that frame is of use.
-    pub(super) fn next_due(&self) -> Option<(MediaTime, Micros)> {
-        let first = self.utterances.front()?;
-        let due = first.anchor() + frame_us(self.next_frame);
-        Some((due, first.timing().max_delay))
-    }
-
     /// All about [`Self::next_frame`].
     pub(super) fn next_place(&self) -> Option<FramePlace<P>> {
         let first = self.utterances.front()?;
         Some(FramePlace {
-            epoch: first.epoch(),
+            epoch: first.epoch,
             sequence: self.next_frame as u32,
-            package: first.package().clone(),
+            shown: first.shown.clone(),
             frame_id: self.next_walk(),
-            sample: frame_sample(self.next_frame, self.rate_hz),
-            due: first.anchor() + frame_us(self.next_frame),
-            timing: first.timing(),
+            sample: frame_sample(self.next_frame, self.settings.rate_hz),
+            due: first.anchor + frame_us(self.next_frame),
         })
     }
 
@@ -149,20 +157,19 @@ impl<P> Epochs<P> {
         self.next_frame += 1;
     }
 
-    /// The first utterance is to be heard: its clock starts, and its place on the idle walk is settled.
-    pub(super) fn begin_first(&mut self) {
-        if let Some(first) = self.utterances.front_mut()
-            && let Some(start) = first.begin(self.busy_until)
-        {
-            self.walk = start;
-        }
+    /// The first utterance is to be heard: its clock starts, and its place on the idle walk is settled. Returns the package
+    /// that shows it.
+    pub(super) fn begin_first(&mut self) -> Option<&ShownPackage<P>> {
+        let first = self.utterances.front_mut()?;
+        first.anchor = first.anchor.max(self.busy_until);
+        self.walk = first.start.take().unwrap_or(self.walk);
+        Some(&first.shown)
     }
 
     /// All frames of the first utterance are scheduled.
     pub(super) fn finish_first(&mut self) {
         if let Some(first) = self.utterances.pop_front() {
-            let sounding = frame_count(first.received(), self.rate_hz);
-            self.busy_until = first.anchor() + frame_us(sounding);
+            self.busy_until = first.anchor + frame_us(first.frames());
         }
         self.walk = self.next_walk();
         self.next_frame = 0;
@@ -170,27 +177,33 @@ impl<P> Epochs<P> {
 
     /// Hands up to `count` samples of the first utterance to `sink`; `false` when none wait.
     pub(super) fn take(&mut self, count: usize, sink: impl FnMut(&[i16])) -> bool {
-        let Some(first) = self.utterances.front_mut().filter(|u| u.waiting() > 0) else {
-            return false;
-        };
-        first.take(count, sink);
-        true
+        let first = self
+            .utterances
+            .front_mut()
+            .filter(|first| !first.waiting.is_empty());
+        first.map(|first| first.take(count, sink)).is_some()
+    }
+
+    /// Whether no more sound of the first utterance comes.
+    pub(super) fn is_first_ended(&self) -> bool {
+        self.utterances.front().is_some_and(|first| first.ended)
     }
 
     /// When so long nothing has come to follow what was heard that the mouth is to be closed; `None` where something
     /// follows, or the end is known.
     pub(super) fn stalls_at(&self) -> Option<MediaTime> {
         let first = self.utterances.front()?;
-        let has_frames = self.next_frame < frame_count(first.received(), self.rate_hz);
-        let waits = has_frames && first.waiting() == 0 && !first.is_ended();
-        let limit = Micros::from(self.config.stall_ms) * 1_000;
-        (waits && limit > 0).then(|| first.heard_at() + limit)
+        let waits = self.next_frame < first.frames() && first.waiting.is_empty() && !first.ended;
+        let limit = Micros::from(self.settings.params.config.stall_ms) * 1_000;
+        let heard_at = first.played_at.max(first.instant(first.received));
+        (waits && limit > 0).then(|| heard_at + limit)
     }
 
-    /// The frames of the last utterance that waited for more sound are scheduled without it.
+    /// The frames of the last utterance that waited for more sound are scheduled without it. So late as that is, its clock
+    /// is set anew, as for late audio.
     pub(super) fn set_clock(&mut self, latency: Micros, now: MediaTime) {
         if let Some(last) = self.utterances.back_mut() {
-            last.set_clock(last.received(), latency, now);
+            last.set_clock(last.received, latency, now);
         }
     }
 
@@ -211,7 +224,7 @@ impl<P> Epochs<P> {
                 ..Accepted::default()
             });
         }
-        let limits = &self.config.limits;
+        let limits = &self.settings.params.config.limits;
         if chunk.pcm.len() > limits.max_chunk_bytes as usize {
             return Err(StreamError::ChunkTooLarge {
                 bytes: chunk.pcm.len(),
@@ -221,23 +234,25 @@ impl<P> Epochs<P> {
         let is_new = self.check_new(chunk.epoch)?;
         let received = match self.utterances.back() {
             _ if is_new => 0,
-            Some(last) if !last.is_ended() => last.received(),
+            Some(last) if !last.ended => last.received,
             _ => return Err(StreamError::EpochEnded { epoch: chunk.epoch }),
         };
-        let fit = Utterance::<P>::fit(received, chunk.first_sample, count);
-        let gap_us = sample_us(fit.gap.min(LONGEST_GAP), self.rate_hz);
+        let duplicate = received.saturating_sub(chunk.first_sample).min(count);
+        let gap = chunk.first_sample.saturating_sub(received);
+        let rate_hz = self.settings.rate_hz;
+        let gap_us = sample_us(gap.min(LONGEST_GAP), rate_hz);
         if gap_us > Micros::from(limits.max_gap_ms) * 1_000 {
             return Err(StreamError::Gap {
                 epoch: chunk.epoch,
                 at: chunk.first_sample,
-                missing: fit.gap,
+                missing: gap,
                 limit_ms: limits.max_gap_ms,
             });
         }
-        let waiting: usize = self.utterances.iter().map(Utterance::waiting).sum();
-        let taken = count - fit.duplicate;
-        let limit = u64::from(limits.max_ahead_ms) * u64::from(self.rate_hz) / 1_000;
-        if waiting as u64 + fit.gap + taken > limit {
+        let waiting: usize = self.utterances.iter().map(|u| u.waiting.len()).sum();
+        let taken = count - duplicate;
+        let limit = u64::from(limits.max_ahead_ms) * u64::from(rate_hz) / 1_000;
+        if waiting as u64 + gap + taken > limit {
             return Err(StreamError::TooFarAhead {
                 limit_ms: limits.max_ahead_ms,
             });
@@ -246,13 +261,13 @@ impl<P> Epochs<P> {
             self.begin(chunk.epoch, latency, now);
         }
         if let Some(last) = self.utterances.back_mut() {
-            last.set_clock(received + fit.gap, latency, now);
-            last.append(fit.gap, &chunk.pcm[2 * fit.duplicate as usize..], now);
+            last.set_clock(received + gap, latency, now);
+            last.append(gap, &chunk.pcm[2 * duplicate as usize..], now);
         }
         Ok(Accepted {
             taken,
-            filled: fit.gap,
-            dropped: Some((DropReason::Duplicate, fit.duplicate)),
+            filled: gap,
+            dropped: Some((DropReason::Duplicate, duplicate)),
         })
     }
 
@@ -300,31 +315,15 @@ impl<P> Epochs<P> {
 
     /// Frames of sound that has come, which are not scheduled yet.
     pub(super) fn unscheduled(&self) -> u64 {
-        let all = self
-            .utterances
-            .iter()
-            .map(|utterance| frame_count(utterance.received(), self.rate_hz));
-        let scheduled = self.utterances.front().map_or(0, |first| {
-            self.next_frame
-                .min(frame_count(first.received(), self.rate_hz))
-        });
-        all.sum::<u64>() - scheduled
-    }
-
-    /// How the frames of `package` stand to their instants. They are of use at least so long that a frame whose audio
-    /// comes as it is spoken can be in time.
-    pub(super) fn timing(&self, package: &StreamPackage<P>) -> FrameTiming {
-        let look_ahead = (package.spec.look_ahead_ms(self.rate_hz) * 1_000.0).ceil() as Micros;
-        FrameTiming {
-            look_ahead,
-            max_delay: self.max_delay.max(look_ahead + 2 * FRAME_US),
-        }
+        let first = self.utterances.front().map_or(0, Utterance::frames);
+        let all = self.utterances.iter().map(Utterance::frames).sum::<u64>();
+        all - self.next_frame.min(first)
     }
 
     /// Whether a message of `epoch` begins it, if it may.
     fn check_new(&self, epoch: u32) -> Result<bool, StreamError> {
         let is_new = epoch > self.current || !self.begun;
-        if is_new && self.utterances.len() >= self.config.max_utterances {
+        if is_new && self.utterances.len() >= self.settings.params.config.max_utterances {
             return Err(StreamError::TooManyEpochs {
                 waiting: self.utterances.len(),
             });
@@ -339,10 +338,17 @@ impl<P> Epochs<P> {
             .start
             .take_if(|(at, _)| *at <= epoch)
             .and_then(|(at, frame)| (at == epoch).then_some(frame));
-        let timing = self.timing(&self.package);
-        let package = self.package.clone();
-        let utterance = Utterance::new(epoch, package, self.rate_hz, timing, now, start);
-        self.utterances.push_back(utterance);
+        self.utterances.push_back(Utterance {
+            epoch,
+            shown: self.shown.clone(),
+            rate_hz: self.settings.rate_hz,
+            waiting: VecDeque::new(),
+            received: 0,
+            ended: false,
+            anchor: now,
+            played_at: now,
+            start,
+        });
         self.current = epoch;
         self.begun = true;
     }
@@ -350,9 +356,59 @@ impl<P> Epochs<P> {
     /// No more sound of the last utterance comes. An end that comes late sets the clock anew, as late audio does: the
     /// frames that waited for it are still to be shown.
     fn end_last(&mut self, latency: Micros, now: MediaTime) {
-        if let Some(last) = self.utterances.back_mut().filter(|last| !last.is_ended()) {
-            last.set_clock(last.received(), latency, now);
-            last.end();
+        if let Some(last) = self.utterances.back_mut().filter(|last| !last.ended) {
+            last.set_clock(last.received, latency, now);
+            last.ended = true;
+        }
+    }
+}
+
+impl<P> Utterance<P> {
+    fn instant(&self, sample: u64) -> MediaTime {
+        self.anchor + sample_us(sample, self.rate_hz)
+    }
+
+    /// Frames that belong to its sound as far as it has come.
+    fn frames(&self) -> u64 {
+        frame_count(self.received, self.rate_hz)
+    }
+
+    /// What is heard from position `first` on is known only now. Where that is so late that its frames, whose computation
+    /// takes `latency`, could not be in time, the clock is set anew: better late than never, and a client's sound card
+    /// that runs slow must not stop its face.
+    fn set_clock(&mut self, first: u64, latency: Micros, now: MediaTime) {
+        let late = now - self.instant(first);
+        let (max_delay, look_ahead) = (self.shown.max_delay, self.shown.look_ahead);
+        if late > max_delay - look_ahead - latency.min(FRAME_US) - FRAME_US / 2 {
+            self.anchor += late;
+        }
+    }
+
+    /// Takes little-endian PCM16 after a gap, which is filled with silence.
+    fn append(&mut self, gap: u64, pcm: &[u8], now: MediaTime) {
+        let samples = pcm
+            .chunks_exact(2)
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+        let count = gap + samples.len() as u64;
+        self.received += count;
+        self.played_at = self.played_at.max(now) + sample_us(count, self.rate_hz);
+        self.waiting.extend(std::iter::repeat_n(0, gap as usize));
+        self.waiting.extend(samples);
+    }
+
+    /// Takes up to `count` samples out, in order, and hands them to `sink`.
+    fn take(&mut self, count: usize, mut sink: impl FnMut(&[i16])) {
+        let count = count.min(self.waiting.len());
+        let (first, second) = self.waiting.as_slices();
+        let split = count.min(first.len());
+        sink(&first[..split]);
+        if count > split {
+            sink(&second[..count - split]);
+        }
+        self.waiting.drain(..count);
+        // A burst of speech sent ahead leaves a large buffer; it is given back once it is used up.
+        if self.waiting.is_empty() && self.waiting.capacity() > 1 << 16 {
+            self.waiting = VecDeque::new();
         }
     }
 }
@@ -360,8 +416,8 @@ impl<P> Epochs<P> {
 #[cfg(test)]
 impl<P> Epochs<P> {
     pub(super) fn received_and_waiting(&self) -> (u64, usize) {
-        let received = self.utterances.back().map_or(0, Utterance::received);
-        let waiting = self.utterances.iter().map(Utterance::waiting);
+        let received = self.utterances.back().map_or(0, |last| last.received);
+        let waiting = self.utterances.iter().map(|u| u.waiting.len());
         (received, waiting.sum())
     }
 }

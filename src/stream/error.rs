@@ -11,64 +11,37 @@ pub enum StreamError {
     #[error(
         "{bytes} bytes of audio in one message; at most {limit} are taken, send smaller pieces"
     )]
-    ChunkTooLarge {
-        /// Bytes that came.
-        bytes: usize,
-        /// Bytes that may come.
-        limit: u32,
-    },
+    ChunkTooLarge { bytes: usize, limit: u32 },
     /// Another epoch while as many wait as may.
     #[error("{waiting} epochs wait already; wait for their frames, or interrupt them")]
-    TooManyEpochs {
-        /// Epochs that wait.
-        waiting: usize,
-    },
+    TooManyEpochs { waiting: usize },
     /// Audio of an epoch after its end.
     #[error("epoch {epoch} has ended; begin another for more audio")]
-    EpochEnded {
-        /// The epoch.
-        epoch: u32,
-    },
+    EpochEnded { epoch: u32 },
     /// A hole in the audio, too long to be filled.
     #[error(
         "audio of epoch {epoch} goes on at sample {at}, and {missing} samples before it are missing; at most {limit_ms} ms are filled, begin another epoch"
     )]
     Gap {
-        /// The epoch.
         epoch: u32,
-        /// Position of the first sample after the hole.
         at: u64,
-        /// Samples that are missing.
         missing: u64,
-        /// The longest hole that is filled, ms.
         limit_ms: u32,
     },
     /// More audio than may wait for its frames.
     #[error(
         "more than {limit_ms} ms of audio wait for their frames; send it as frames come (this piece was not taken)"
     )]
-    TooFarAhead {
-        /// Audio that may wait, ms.
-        limit_ms: u32,
-    },
+    TooFarAhead { limit_ms: u32 },
     /// An interrupt that raises no epoch.
     #[error("interrupt must raise the epoch, which is {current} already")]
-    EpochNotRaised {
-        /// The epoch that counts.
-        current: u32,
-    },
+    EpochNotRaised { current: u32 },
     /// A start of an epoch whose audio has come.
     #[error("epoch {epoch} has begun already; start comes before its audio")]
-    EpochBegun {
-        /// The epoch.
-        epoch: u32,
-    },
+    EpochBegun { epoch: u32 },
     /// A frame rate that the package does not have.
     #[error("frame_rate: this package has {FRAMES_PER_SECOND} frames a second, and not {asked}")]
-    FrameRate {
-        /// Frames a second that were asked for.
-        asked: u32,
-    },
+    FrameRate { asked: u32 },
     /// A sample rate, or a package, that the front end does not take.
     #[error(transparent)]
     Audio(#[from] AudioError),
@@ -78,11 +51,8 @@ pub enum StreamError {
         .image.as_str()
     )]
     ResumedAsAnother {
-        /// Its package.
         model_name: String,
-        /// Its sample rate, Hz.
         rate_hz: u32,
-        /// Its pictures.
         image: ImageKind,
     },
     /// A message that opens or changes a stream, given to one that is open.
@@ -90,10 +60,7 @@ pub enum StreamError {
     AlreadyOpen,
     /// A frame could not be computed; the text is the engine's.
     #[error("{reason}")]
-    FrameFailed {
-        /// Why.
-        reason: String,
-    },
+    FrameFailed { reason: String },
 }
 
 impl StreamError {

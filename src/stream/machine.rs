@@ -2,97 +2,33 @@
 
 use std::sync::Arc;
 
-use super::analysis::Analysis;
 use super::clock::{MediaClock, MediaTime, Micros, Now};
 use super::concurrency::LatencyEstimator;
 use super::epochs::Epochs;
 use super::figures::Figures;
 use super::outputs::OutputQueue;
+use super::resume::{Detached, ResumeFacts};
 use super::scheduler::Scheduler;
-use super::timeline::FrameAudio;
-use super::{Output, SharedPackage, StreamConfig, StreamError, StreamPackage, StreamPicture};
-use crate::audio::{FRAMES_PER_SECOND, VoiceActivityDetector};
+use super::settings::{Settings, ShownPackage, StreamParams};
+use super::timeline::{FeatureTimeline, FrameAudio};
+use super::{Output, StreamError, StreamPackage, StreamPicture};
+use crate::audio::FRAMES_PER_SECOND;
 use crate::protocol::stream::{
-    AudioChunk, Changed, CloseReason, Closed, DropReason, ImageKind, Interrupted, Open, Opened,
-    StreamBody, StreamControl, StreamStats,
+    AudioChunk, CloseReason, Closed, DropReason, Interrupted, Open, StreamBody, StreamControl,
+    StreamStats,
 };
 
 /// Sound is analysed in pieces of this part of a second, until the next frame is known.
 const PIECES_PER_SECOND: u32 = 50;
 
-/// What the caller decides about a stream that is opened.
-#[derive(Debug, Clone)]
-pub struct StreamParams {
-    /// The client's number of the stream.
-    pub stream: u16,
-    /// What the client resumes it by: unguessable.
-    pub token: String,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
-}
-
-/// What a stream must be taken up again as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResumeFacts {
-    /// The package of epochs still to come.
-    pub model_name: String,
-    /// The rate of the sound, Hz.
-    pub rate_hz: u32,
-    /// Which picture its frames carry: what the machine was found to have room for.
-    pub image: ImageKind,
-}
-
-impl ResumeFacts {
-    /// Whether `open` asks for the same stream.
-    ///
-    /// # Errors
-    /// [`StreamError::ResumedAsAnother`]
-    pub fn check(&self, open: &Open) -> Result<(), StreamError> {
-        let asked = (&open.model_name, open.sample_rate_hz, open.image);
-        if asked != (&self.model_name, self.rate_hz, self.image) {
-            return Err(StreamError::ResumedAsAnother {
-                model_name: self.model_name.clone(),
-                rate_hz: self.rate_hz,
-                image: self.image,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A stream whose connection broke, kept for its client.
-#[derive(Debug, Clone)]
-pub struct Detached<P> {
-    package: SharedPackage<P>,
-    facts: ResumeFacts,
-    epoch: u32,
-    walk: u32,
-    figures: Figures,
-    latency: LatencyEstimator,
-    vad: VoiceActivityDetector,
-}
-
-impl<P> Detached<P> {
-    /// What it must be taken up again as.
-    pub fn facts(&self) -> &ResumeFacts {
-        &self.facts
-    }
-
-    /// The caller's handle of the package that it goes on with.
-    pub fn package(&self) -> &P {
-        &self.package.handle
-    }
-}
-
 /// One stream. `P` is the caller's handle of a package, `R` its place for the features of a feature frame.
 ///
 /// Every call takes the time and may leave outputs: take them all with [`Self::poll_output`] afterwards.
 pub struct Stream<P, R> {
-    config: StreamConfig,
-    token: String,
+    settings: Arc<Settings>,
     clock: MediaClock,
     epochs: Epochs<P>,
-    analysis: Analysis<P, R>,
+    timeline: FeatureTimeline<R>,
     scheduler: Scheduler<P, R>,
     out: OutputQueue<P, R>,
     last_heard_of: Micros,
@@ -120,15 +56,12 @@ impl<P: Clone, R: Default> Stream<P, R> {
     pub fn open(
         open: &Open,
         package: StreamPackage<P>,
-        config: StreamConfig,
         params: StreamParams,
         now: Micros,
     ) -> Result<Self, StreamError> {
-        let package = Arc::new(package);
-        let analysis = Analysis::new(package.clone(), open.sample_rate_hz, config.vad)?;
-        let detached = Detached {
+        let new = Detached {
             facts: ResumeFacts {
-                model_name: open.model_name.clone(),
+                model_name: package.name.clone(),
                 rate_hz: open.sample_rate_hz,
                 image: open.image,
             },
@@ -137,12 +70,9 @@ impl<P: Clone, R: Default> Stream<P, R> {
             walk: open.avatar_frame,
             figures: Figures::default(),
             latency: LatencyEstimator::default(),
-            vad: analysis.vad().clone(),
+            vad: None,
         };
-        Self::check(open)?;
-        Ok(Self::with(
-            detached, analysis, open, config, params, now, false,
-        ))
+        Self::start(new, open, params, now)
     }
 
     /// Takes a stream up again, which leaves `opened` among the outputs.
@@ -152,61 +82,43 @@ impl<P: Clone, R: Default> Stream<P, R> {
     pub fn resume(
         detached: Detached<P>,
         open: &Open,
-        config: StreamConfig,
         params: StreamParams,
         now: Micros,
     ) -> Result<Self, StreamError> {
-        Self::check(open)?;
         detached.facts.check(open)?;
-        let package = detached.package.clone();
-        let mut analysis = Analysis::new(package, open.sample_rate_hz, config.vad)?;
-        analysis.set_vad(detached.vad.clone());
-        Ok(Self::with(
-            detached, analysis, open, config, params, now, true,
-        ))
+        Self::start(detached, open, params, now)
     }
 
-    fn with(
-        detached: Detached<P>,
-        analysis: Analysis<P, R>,
+    fn start(
+        from: Detached<P>,
         open: &Open,
-        config: StreamConfig,
         params: StreamParams,
         wall: Micros,
-        resumed: bool,
-    ) -> Self {
+    ) -> Result<Self, StreamError> {
+        Self::check(open)?;
+        let settings = Settings::new(open, params);
+        let (spec, vad) = (from.package.spec, settings.params.config.vad);
+        let mut timeline = FeatureTimeline::new(spec, settings.rate_hz, vad)?;
+        let resumed = from.vad.is_some();
+        from.vad.map(|vad| timeline.set_vad(vad));
+        let shown = ShownPackage::new(from.package, &settings);
         let clock = MediaClock::default();
         let now = clock.at(wall).media;
-        let max_delay_ms = open.max_delay_ms.unwrap_or(config.max_delay_ms);
         let mut stream = Self {
-            epochs: Epochs::new(
-                detached.package,
-                open.sample_rate_hz,
-                Micros::from(max_delay_ms) * 1_000,
-                config.clone(),
-                (detached.epoch, detached.walk),
-                now,
-            ),
-            scheduler: Scheduler::new(
-                open.image,
-                params.quality,
-                open.sample_rate_hz,
-                open.credits,
-                detached.latency,
-                &config,
-            ),
-            out: OutputQueue::new(params.stream, detached.figures),
-            analysis,
+            epochs: Epochs::new(settings.clone(), shown, from.epoch, from.walk, now),
+            scheduler: Scheduler::new(settings.clone(), open.credits, from.latency),
+            out: OutputQueue::new(settings.params.stream, from.figures),
+            timeline,
             clock,
-            config,
-            token: params.token,
+            settings,
             last_heard_of: wall,
             last_pump: now,
             closed: false,
         };
-        let opened = stream.opened(resumed);
+        let shown = stream.epochs.shown();
+        let opened = shown.opened(from.epoch, resumed, &stream.settings);
         stream.out.update(StreamBody::Opened(opened));
-        stream
+        Ok(stream)
     }
 
     /// The next thing to be done.
@@ -216,21 +128,21 @@ impl<P: Clone, R: Default> Stream<P, R> {
 
     /// The token that resumes the stream.
     pub fn token(&self) -> &str {
-        &self.token
+        &self.settings.params.token
     }
 
     /// What the stream must be taken up again as.
     pub fn facts(&self) -> ResumeFacts {
         ResumeFacts {
-            model_name: self.epochs.package().name.clone(),
-            rate_hz: self.epochs.rate_hz(),
-            image: self.scheduler.image(),
+            model_name: self.epochs.shown().package.name.clone(),
+            rate_hz: self.settings.rate_hz,
+            image: self.settings.image,
         }
     }
 
     /// How long after its instant and the look-ahead the last frame was ready; negative: ahead of time.
     pub fn lag(&self) -> Micros {
-        self.out.figures().lag()
+        self.out.figures.lag()
     }
 
     /// Takes audio.
@@ -243,8 +155,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
         let media = self.clock.at(now).media;
         match self.epochs.accept(chunk, latency, media) {
             Ok(accepted) => {
-                let figures = self.out.figures_mut();
-                figures.heard(accepted.taken, accepted.filled);
+                self.out.figures.heard(accepted.taken, accepted.filled);
                 if let Some((reason, count)) = accepted.dropped {
                     let (epoch, first) = (chunk.epoch, chunk.first_sample);
                     self.out.drop_audio(reason, epoch, first, count);
@@ -306,18 +217,9 @@ impl<P: Clone, R: Default> Stream<P, R> {
             return;
         }
         self.last_heard_of = now;
-        self.epochs.set_package(Arc::new(package));
-        let package = self.epochs.package();
-        let changed = Changed {
-            success: true,
-            model_name: package.name.clone(),
-            epoch: self.epochs.next(),
-            look_ahead_ms: package.spec.look_ahead_ms(self.epochs.rate_hz()),
-            image_size: self.image_size(),
-            frame_size: package.frame_size,
-            frame_count: package.frame_count,
-            frame_rate: FRAMES_PER_SECOND,
-        };
+        self.epochs.show(ShownPackage::new(package, &self.settings));
+        let shown = self.epochs.shown();
+        let changed = shown.changed(self.epochs.next(), &self.settings);
         self.out.update(StreamBody::Changed(changed));
         self.pump(now);
     }
@@ -403,12 +305,12 @@ impl<P: Clone, R: Default> Stream<P, R> {
         self.out.keep_cancellations();
         Some(Detached {
             facts: self.facts(),
-            package: self.epochs.package().clone(),
+            package: self.epochs.shown().package.clone(),
             epoch: self.epochs.current().saturating_add(1),
             walk,
-            figures: self.out.figures().clone(),
+            figures: self.out.figures.clone(),
             latency: self.scheduler.latency().clone(),
-            vad: self.analysis.vad().clone(),
+            vad: Some(self.timeline.vad().clone()),
         })
     }
 
@@ -420,7 +322,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
             credits: self.scheduler.credits(),
             held_now: (self.scheduler.len() - self.scheduler.in_flight()) as u32,
             queue_age_ms: waited as f64 / 1_000.0,
-            ..self.out.figures().stats()
+            ..self.out.figures.stats()
         }
     }
 
@@ -431,9 +333,8 @@ impl<P: Clone, R: Default> Stream<P, R> {
         }
         let last_sent = self.scheduler.last_sent();
         let oldest = self.scheduler.oldest().map(|(epoch, _)| epoch);
-        let heard = || self.epochs.first().map(|utterance| utterance.epoch());
-        let sent = || last_sent.map(|(epoch, _)| epoch);
-        let last_epoch = oldest.or_else(heard).or_else(sent).unwrap_or(current);
+        let sent = last_sent.map(|(epoch, _)| epoch);
+        let last_epoch = oldest.or(self.epochs.heard()).or(sent).unwrap_or(current);
         let last_sequence = last_sent
             .filter(|(epoch, _)| *epoch == last_epoch)
             .map(|(_, sequence)| sequence);
@@ -441,10 +342,8 @@ impl<P: Clone, R: Default> Stream<P, R> {
         let walk = self.walk_after_sent();
         self.scheduler.give_up_all(&mut self.out);
         self.epochs.interrupt(epoch, walk, now);
-        self.analysis.restart();
-        self.out
-            .figures_mut()
-            .dropped(DropReason::Interrupted, dropped);
+        self.timeline.restart();
+        self.out.figures.dropped(DropReason::Interrupted, dropped);
         self.out.update(StreamBody::Interrupted(Interrupted {
             epoch,
             last_epoch,
@@ -472,104 +371,81 @@ impl<P: Clone, R: Default> Stream<P, R> {
     /// Takes one step towards the next frame; `false` when none can be taken now.
     fn advance(&mut self, now: Now) -> bool {
         let frame = self.epochs.next_frame();
-        if frame == 0 && self.analysis.is_fresh() {
-            self.epochs.begin_first();
-            let Some(first) = self.epochs.first() else {
+        if frame == 0 && self.timeline.is_fresh() {
+            let Some(shown) = self.epochs.begin_first() else {
                 return false;
             };
-            if self.analysis.prepare(first.package()).is_err() {
+            if self.timeline.prepare(shown.package.spec).is_err() {
                 // The caller's package is not what it was validated to be; there is no face to show.
                 self.close(CloseReason::Internal, now.wall);
                 return false;
             }
         }
-        match self.analysis.frame(frame) {
+        match self.timeline.frame(frame) {
             FrameAudio::Pending => self.analyse_more(now),
             FrameAudio::Over => {
                 self.epochs.finish_first();
-                self.analysis.restart();
+                self.timeline.restart();
                 true
             }
-            FrameAudio::Silence => self.schedule_idle(now),
-            FrameAudio::Speech => self.schedule_speech(now),
+            FrameAudio::Silence => self.schedule(false, now),
+            FrameAudio::Speech => self.schedule(true, now),
         }
     }
 
     /// Analyses a piece of the sound that waits, or its end; or closes the mouth where neither has come for long.
     fn analyse_more(&mut self, now: Now) -> bool {
-        let piece = (self.epochs.rate_hz() / PIECES_PER_SECOND) as usize;
-        let analysis = &mut self.analysis;
-        if self.epochs.take(piece, |samples| analysis.push(samples)) {
+        let piece = (self.settings.rate_hz / PIECES_PER_SECOND) as usize;
+        let timeline = &mut self.timeline;
+        if self.epochs.take(piece, |samples| timeline.push(samples)) {
             return true;
         }
-        let ended = self.epochs.first().is_some_and(|first| first.is_ended());
-        if ended && !self.analysis.is_finished() {
-            self.analysis.finish();
+        if self.epochs.is_first_ended() && timeline.frames().is_none() {
+            timeline.finish();
             return true;
         }
         let stalls = self.stalls_at().is_some_and(|at| at <= now.media);
         if stalls {
             let latency = self.scheduler.latency().expected();
             self.epochs.set_clock(latency, now.media);
-            self.analysis.stall();
+            self.timeline.stall();
         }
         stalls
     }
 
-    fn schedule_idle(&mut self, now: Now) -> bool {
+    /// Schedules the next frame, which is computed if the mouth `speaks` in it, or gives it up where it could not be in
+    /// time; `false` when there is no room for it now.
+    fn schedule(&mut self, speaks: bool, now: Now) -> bool {
         let Some(place) = self.epochs.next_place() else {
             return false;
         };
-        let has_room = self.scheduler.make_room(place.due, now, &mut self.out);
-        if has_room {
-            let last = self.analysis.is_last(self.epochs.next_frame());
-            self.scheduler.schedule_idle(place, last, now);
-            self.scheduled();
-        }
-        has_room
-    }
-
-    /// Starts the job of the next frame, or gives the frame up where it could not be in time.
-    fn schedule_speech(&mut self, now: Now) -> bool {
-        let Some((due, max_delay)) = self.epochs.next_due() else {
-            return false;
-        };
-        let too_late = self.scheduler.is_too_late(due, max_delay, now.media);
-        let may_compute = self.scheduler.may_compute();
-        if !too_late && !(may_compute && self.scheduler.make_room(due, now, &mut self.out)) {
-            return false;
-        }
-        let Some(place) = self.epochs.next_place() else {
-            return false;
-        };
-        if too_late {
+        let frame = self.epochs.next_frame();
+        if speaks && self.scheduler.is_too_late(&place, now.media) {
             let (epoch, sequence) = (place.epoch, place.sequence);
             self.out.drop_frame(DropReason::Late, epoch, sequence);
         } else {
-            let frame = self.epochs.next_frame();
-            let window = self.analysis.window(frame);
-            let last = self.analysis.is_last(frame);
-            self.scheduler
-                .schedule_job(place, window, last, now, &mut self.out);
+            let may_compute = !speaks || self.scheduler.may_compute();
+            if !may_compute || !self.scheduler.make_room(place.due, now, &mut self.out) {
+                return false;
+            }
+            let window = speaks.then(|| self.timeline.window(frame));
+            let last = self.timeline.frames() == Some(frame + 1);
+            let out = &mut self.out;
+            self.scheduler.schedule(place, window, last, now, out);
         }
-        self.scheduled();
-        true
-    }
-
-    /// The next frame is scheduled, or given up.
-    fn scheduled(&mut self) {
         self.epochs.advance();
-        self.analysis.forget_before(self.epochs.next_frame());
+        self.timeline.forget_before(frame + 1);
+        true
     }
 
     /// When the next frame is to be scheduled or given up.
     fn next_schedule(&self) -> Option<MediaTime> {
-        let (due, max_delay) = self.epochs.next_due()?;
+        let place = self.epochs.next_place()?;
         // Full: the oldest makes room when the next is due. Else: the next is given up when it is too late.
         let at = if self.scheduler.is_full() {
-            due
+            place.due
         } else {
-            due + max_delay
+            place.deadline()
         };
         (at > self.last_pump).then_some(at + 1)
     }
@@ -578,7 +454,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
     fn stalls_at(&self) -> Option<MediaTime> {
         self.epochs
             .stalls_at()
-            .filter(|_| !self.analysis.is_stalled())
+            .filter(|_| !self.timeline.is_stalled())
     }
 
     /// Where the idle walk goes on after what has been sent.
@@ -588,37 +464,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
     }
 
     fn idle_timeout(&self) -> Micros {
-        Micros::from(self.config.idle_timeout_ms) * 1_000
-    }
-
-    fn opened(&self, resumed: bool) -> Opened {
-        let package = self.epochs.package();
-        let rate_hz = self.epochs.rate_hz();
-        Opened {
-            success: true,
-            model_name: package.name.clone(),
-            token: self.token.clone(),
-            resumed,
-            epoch: self.epochs.current(),
-            sample_rate: rate_hz,
-            frame_rate: FRAMES_PER_SECOND,
-            image: self.scheduler.image(),
-            quality: self.scheduler.quality(),
-            look_ahead_ms: package.spec.look_ahead_ms(rate_hz),
-            max_delay_ms: (self.epochs.timing(package).max_delay / 1_000) as u32,
-            image_size: self.image_size(),
-            frame_size: package.frame_size,
-            frame_count: package.frame_count,
-            limits: self.config.limits.clone(),
-        }
-    }
-
-    fn image_size(&self) -> [u32; 2] {
-        let package = self.epochs.package();
-        match self.scheduler.image() {
-            ImageKind::Mouth => package.image_size,
-            ImageKind::Full => package.frame_size,
-        }
+        Micros::from(self.settings.params.config.idle_timeout_ms) * 1_000
     }
 }
 

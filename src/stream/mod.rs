@@ -6,8 +6,8 @@
 //! so whole sessions run in tests in no time.
 //!
 //! ```text
-//! audio ─ Epochs (PCM by position, instants) ─ Analysis (features, speech or silence) ─ Scheduler ─ Output::Compute
-//!                      MediaClock: time without pauses                                           └ Output::Frame
+//! audio ─ Epochs (PCM by position, instants) ─ FeatureTimeline (features, speech or silence) ─ Scheduler ─ Output::Compute
+//!                      MediaClock: time without pauses                                                  └ Output::Frame
 //! ```
 //!
 //! Each part owns its state; [`Stream`] only passes on what comes between them.
@@ -19,7 +19,6 @@
 //! - A frame is computed only when it is expected to be in time, and what is dropped is counted and told.
 //! - Whatever the client sends, the memory held is bounded by [`StreamConfig`].
 
-mod analysis;
 mod clock;
 mod concurrency;
 mod envelope;
@@ -28,13 +27,12 @@ mod error;
 mod figures;
 mod machine;
 mod outputs;
+mod resume;
 mod scheduler;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod timeline;
-mod utterance;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -43,7 +41,9 @@ use crate::protocol::stream::{ImageKind, StreamFrame, StreamLimits, StreamUpdate
 
 pub use clock::{Micros, frame_count, frame_sample};
 pub use error::StreamError;
-pub use machine::{Detached, ResumeFacts, Stream, StreamParams};
+pub use machine::Stream;
+pub use resume::{Detached, ResumeFacts};
+pub use settings::StreamParams;
 
 /// The limits of a stream, and what it does in their bounds.
 #[derive(Debug, Clone)]
@@ -161,5 +161,3 @@ pub enum Output<P, R> {
     /// The stream is over: forget it.
     Closed,
 }
-
-type SharedPackage<P> = Arc<StreamPackage<P>>;

@@ -13,7 +13,7 @@ pub(super) struct OutputQueue<P, R> {
     queue: VecDeque<Output<P, R>>,
     /// Frames that were given up one after another, told together.
     dropping: Option<Dropped>,
-    figures: Figures,
+    pub figures: Figures,
 }
 
 impl<P, R> OutputQueue<P, R> {
@@ -31,19 +31,6 @@ impl<P, R> OutputQueue<P, R> {
         self.queue.pop_front()
     }
 
-    pub(super) fn figures(&self) -> &Figures {
-        &self.figures
-    }
-
-    pub(super) fn figures_mut(&mut self) -> &mut Figures {
-        &mut self.figures
-    }
-
-    /// The client's number of the stream.
-    pub(super) fn stream(&self) -> u16 {
-        self.stream
-    }
-
     pub(super) fn push(&mut self, output: Output<P, R>) {
         self.queue.push_back(output);
     }
@@ -58,7 +45,8 @@ impl<P, R> OutputQueue<P, R> {
     }
 
     /// Sends a frame that was ready `lag` after its instant and the look-ahead.
-    pub(super) fn frame(&mut self, frame: StreamFrame, lag: Micros) {
+    pub(super) fn frame(&mut self, mut frame: StreamFrame, lag: Micros) {
+        frame.stream = self.stream;
         self.tell_drops();
         self.figures.sent(frame.flags, lag);
         self.push(Output::Frame(frame));
@@ -104,11 +92,6 @@ impl<P, R> OutputQueue<P, R> {
         if let Some(dropped) = self.dropping.take() {
             self.update(StreamBody::Dropped(dropped));
         }
-    }
-
-    /// Everything of the stream is void: frames that were given up are not told any more.
-    pub(super) fn forget_drops(&mut self) {
-        self.dropping = None;
     }
 
     /// Nobody hears the stream any more, but the engine.

@@ -1,6 +1,7 @@
 //! Frames in their order: which are computed and when, which are sent, and which are given up.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -8,12 +9,11 @@ use super::clock::{MediaTime, Micros, Now};
 use super::concurrency::{ConcurrencyLimit, LatencyEstimator};
 use super::epochs::FramePlace;
 use super::outputs::OutputQueue;
-use super::{FrameJob, Output, StreamConfig, StreamError, StreamPicture};
+use super::settings::Settings;
+use super::{FrameJob, Output, StreamError, StreamPicture};
 use crate::audio::{FeatureFrame, FeatureSlot};
 use crate::base::ping_pong::ping_pong;
-use crate::protocol::stream::{
-    DropReason, FLAG_HELD, FLAG_IDLE, FLAG_LAST, ImageKind, StreamFrame,
-};
+use crate::protocol::stream::{DropReason, FLAG_HELD, FLAG_IDLE, FLAG_LAST, StreamFrame};
 
 /// A job that the engine had no room for is offered again after this.
 const RETRY_US: Micros = 10_000;
@@ -57,10 +57,6 @@ impl<P, R> ScheduledFrame<P, R> {
         }
     }
 
-    fn deadline(&self) -> MediaTime {
-        self.place.due + self.place.timing.max_delay
-    }
-
     fn is_ready(&self) -> bool {
         matches!(
             self.state,
@@ -69,14 +65,14 @@ impl<P, R> ScheduledFrame<P, R> {
     }
 
     /// The message. Where its image failed the one before is held, if the client has one.
-    fn into_message(self, stream: u16, rate_hz: u32, has_image: bool) -> StreamFrame {
+    fn into_message(self, rate_hz: u32, has_image: bool) -> StreamFrame {
         let place = &self.place;
         let mut frame = StreamFrame {
-            stream,
+            stream: 0,
             flags: if self.last { FLAG_LAST } else { 0 },
             epoch: place.epoch,
             sequence: place.sequence,
-            avatar_frame: ping_pong(place.frame_id, place.package.frame_count),
+            avatar_frame: ping_pong(place.frame_id, place.shown.package.frame_count),
             sample: place.sample,
             sample_rate_hz: rate_hz,
             compute_us: 0,
@@ -103,13 +99,7 @@ impl<P, R> ScheduledFrame<P, R> {
 /// The frames of a stream that are scheduled and not sent, with all that decides about them: credits, deadlines, and how
 /// many jobs the engine may have.
 pub(super) struct Scheduler<P, R> {
-    image: ImageKind,
-    /// JPEG quality, 1 to 100.
-    quality: u8,
-    /// The rate of the sound, Hz.
-    rate_hz: u32,
-    max_frames: usize,
-    max_credits: u32,
+    settings: Arc<Settings>,
     credits: u32,
     /// The connection takes no more for now.
     blocked: bool,
@@ -126,23 +116,12 @@ pub(super) struct Scheduler<P, R> {
 }
 
 impl<P: Clone, R> Scheduler<P, R> {
-    /// A scheduler whose jobs are expected to take what `latency` says.
-    pub(super) fn new(
-        image: ImageKind,
-        quality: u8,
-        rate_hz: u32,
-        credits: u32,
-        latency: LatencyEstimator,
-        config: &StreamConfig,
-    ) -> Self {
-        let max_credits = config.limits.max_credits;
-        Self {
-            image,
-            quality,
-            rate_hz,
-            max_frames: config.limits.max_held_frames as usize,
-            max_credits,
-            credits: credits.min(max_credits),
+    /// A scheduler that may send `credits` frames and whose jobs are expected to take what `latency` says.
+    pub(super) fn new(settings: Arc<Settings>, credits: u32, latency: LatencyEstimator) -> Self {
+        let limit = ConcurrencyLimit::new(settings.params.config.max_jobs);
+        let mut scheduler = Self {
+            settings,
+            credits: 0,
             blocked: false,
             frames: VecDeque::new(),
             in_flight: 0,
@@ -151,18 +130,10 @@ impl<P: Clone, R> Scheduler<P, R> {
             has_image: false,
             failed_epoch: None,
             latency,
-            limit: ConcurrencyLimit::new(config.max_jobs),
-        }
-    }
-
-    /// Which picture the frames carry.
-    pub(super) fn image(&self) -> ImageKind {
-        self.image
-    }
-
-    /// JPEG quality, 1 to 100.
-    pub(super) fn quality(&self) -> u8 {
-        self.quality
+            limit,
+        };
+        scheduler.add_credits(credits);
+        scheduler
     }
 
     pub(super) fn latency(&self) -> &LatencyEstimator {
@@ -205,7 +176,7 @@ impl<P: Clone, R> Scheduler<P, R> {
     /// When the oldest frame is to be given up.
     pub(super) fn next_expiry(&self) -> Option<MediaTime> {
         let oldest = self.frames.front().filter(|oldest| !oldest.last)?;
-        Some(oldest.deadline() + 1)
+        Some(oldest.place.deadline() + 1)
     }
 
     /// When a job is to be offered again, on the caller's clock.
@@ -219,12 +190,13 @@ impl<P: Clone, R> Scheduler<P, R> {
 
     /// Whether no further frame may be scheduled.
     pub(super) fn is_full(&self) -> bool {
-        self.frames.len() >= self.max_frames
+        self.frames.len() >= self.settings.params.config.limits.max_held_frames as usize
     }
 
     /// More frames may be sent.
     pub(super) fn add_credits(&mut self, frames: u32) {
-        self.credits = self.credits.saturating_add(frames).min(self.max_credits);
+        let most = self.settings.params.config.limits.max_credits;
+        self.credits = self.credits.saturating_add(frames).min(most);
     }
 
     /// The connection takes no further frames for now, or takes them again.
@@ -249,9 +221,9 @@ impl<P: Clone, R> Scheduler<P, R> {
         };
         self.in_flight -= 1;
         self.latency.observe(now.wall - since);
-        out.figures_mut().computed(compute_us);
+        out.figures.computed(compute_us);
         frame.ready_at = now.media;
-        if now.media <= frame.deadline() {
+        if now.media <= frame.place.deadline() {
             self.limit.in_time();
         } else {
             self.limit.late();
@@ -265,7 +237,7 @@ impl<P: Clone, R> Scheduler<P, R> {
             }
             Err(reason) => {
                 frame.state = FrameState::Failed;
-                out.figures_mut().dropped(DropReason::Failed, 1);
+                out.figures.dropped(DropReason::Failed, 1);
                 // One error an epoch: a package that fails once mostly fails again.
                 let epoch = frame.place.epoch;
                 if self.failed_epoch.replace(epoch) != Some(epoch) {
@@ -295,10 +267,10 @@ impl<P: Clone, R> Scheduler<P, R> {
     /// that no other will.
     pub(super) fn expire(&mut self, now: Now, out: &mut OutputQueue<P, R>) {
         while let Some(oldest) = self.frames.front() {
-            if oldest.last || now.media <= oldest.deadline() {
+            if oldest.last || now.media <= oldest.place.deadline() {
                 break;
             }
-            let in_time = oldest.is_ready() && oldest.ready_at <= oldest.deadline();
+            let in_time = oldest.is_ready() && oldest.ready_at <= oldest.place.deadline();
             let reason = if in_time && (self.credits == 0 || self.blocked) {
                 DropReason::NoCredit
             } else {
@@ -334,8 +306,8 @@ impl<P: Clone, R> Scheduler<P, R> {
             };
             self.credits -= 1;
             self.last_sent = Some((frame.place.epoch, frame.place.sequence));
-            let lag = frame.ready_at - frame.place.due - frame.place.timing.look_ahead;
-            let message = frame.into_message(out.stream(), self.rate_hz, self.has_image);
+            let lag = frame.ready_at - frame.place.due - frame.place.shown.look_ahead;
+            let message = frame.into_message(self.settings.rate_hz, self.has_image);
             if message.flags & FLAG_HELD == 0 {
                 self.has_image = message.flags & FLAG_IDLE == 0;
             }
@@ -345,13 +317,8 @@ impl<P: Clone, R> Scheduler<P, R> {
 
     /// Whether a frame of which nothing is computed yet cannot be in time. Each time that is so and no job is running to
     /// tell better, less time is expected the next.
-    pub(super) fn is_too_late(
-        &mut self,
-        due: MediaTime,
-        max_delay: Micros,
-        now: MediaTime,
-    ) -> bool {
-        let too_late = now + self.latency.expected() > due + max_delay;
+    pub(super) fn is_too_late(&mut self, place: &FramePlace<P>, now: MediaTime) -> bool {
+        let too_late = now + self.latency.expected() > place.deadline();
         if too_late && self.in_flight == 0 {
             self.latency.decay();
         }
@@ -382,33 +349,37 @@ impl<P: Clone, R> Scheduler<P, R> {
         makes_room
     }
 
-    /// The next frame is an idle one.
-    pub(super) fn schedule_idle(&mut self, place: FramePlace<P>, last: bool, now: Now) {
-        self.schedule(place, last, FrameState::Idle, now);
-    }
-
-    /// The next frame is computed from `window`.
-    pub(super) fn schedule_job(
+    /// The next frame: computed from the feature frames of its window, or an idle one where there is none.
+    pub(super) fn schedule(
         &mut self,
         place: FramePlace<P>,
-        window: Vec<FeatureSlot<FeatureFrame<R>>>,
+        window: Option<Vec<FeatureSlot<FeatureFrame<R>>>>,
         last: bool,
         now: Now,
         out: &mut OutputQueue<P, R>,
     ) {
-        let job = FrameJob {
-            ticket: self.next_ticket,
-            package: place.package.handle.clone(),
-            frame_id: place.frame_id,
-            window,
-            image: self.image,
-            quality: self.quality,
-        };
-        self.next_ticket += 1;
-        self.in_flight += 1;
-        out.push(Output::Compute(job.clone()));
-        let since = now.wall;
-        self.schedule(place, last, FrameState::Computing { job, since }, now);
+        let state = window.map_or(FrameState::Idle, |window| {
+            let job = FrameJob {
+                ticket: self.next_ticket,
+                package: place.shown.package.handle.clone(),
+                frame_id: place.frame_id,
+                window,
+                image: self.settings.image,
+                quality: self.settings.params.quality,
+            };
+            self.next_ticket += 1;
+            self.in_flight += 1;
+            out.push(Output::Compute(job.clone()));
+            let since = now.wall;
+            FrameState::Computing { job, since }
+        });
+        self.frames.push_back(ScheduledFrame {
+            place,
+            last,
+            scheduled_at: now.media,
+            ready_at: now.media,
+            state,
+        });
     }
 
     /// Gives up all that is not sent.
@@ -418,17 +389,6 @@ impl<P: Clone, R> Scheduler<P, R> {
         }
         self.in_flight = 0;
         self.has_image = false;
-        out.forget_drops();
-    }
-
-    fn schedule(&mut self, place: FramePlace<P>, last: bool, state: FrameState<P, R>, now: Now) {
-        self.frames.push_back(ScheduledFrame {
-            place,
-            last,
-            scheduled_at: now.media,
-            ready_at: now.media,
-            state,
-        });
     }
 
     fn drop_oldest(&mut self, reason: DropReason, now: Now, out: &mut OutputQueue<P, R>) {

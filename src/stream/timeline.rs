@@ -1,4 +1,4 @@
-//! What one utterance sounds like, as the frames of its picture need it.
+//! The analysis of a stream's sound: what one utterance after another sounds like, as the frames of its picture need it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(super) struct FeatureTimeline<R> {
     first_kept: i64,
     silence: FeatureFrame<R>,
     end: Option<End>,
+    /// While the sound stalls: what has come, as if nothing followed.
+    stalled: Option<Box<Self>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,9 +76,23 @@ impl<R: Default> FeatureTimeline<R> {
             unfaded: VecDeque::new(),
             frames: VecDeque::new(),
             first_kept: spec.lowest_row(),
-            silence: FeatureFrame::new(vec![MEL_FLOOR; spec.input_len()]),
+            silence: silence(spec),
             end: None,
+            stalled: None,
         })
+    }
+
+    /// The utterance to come is heard by a front end of this kind.
+    ///
+    /// # Errors
+    /// [`AudioError`] when a number of the front end is out of range.
+    pub(super) fn prepare(&mut self, spec: FrontEndSpec) -> Result<(), AudioError> {
+        if *self.front_end.spec() != spec {
+            self.front_end = RollingFrontEnd::new(spec, self.front_end.input_hz())?;
+            self.silence = silence(spec);
+            self.first_kept = spec.lowest_row();
+        }
+        Ok(())
     }
 
     /// The next sound is another utterance of the same source.
@@ -90,6 +106,7 @@ impl<R: Default> FeatureTimeline<R> {
         self.frames.clear();
         self.first_kept = self.front_end.spec().lowest_row();
         self.end = None;
+        self.stalled = None;
     }
 
     /// The voice activity detector, which knows the room's noise.
@@ -105,6 +122,7 @@ impl<R: Default> FeatureTimeline<R> {
 
     /// Takes samples that follow those before.
     pub(super) fn push(&mut self, samples: &[i16]) {
+        self.stalled = None;
         let Self {
             vad,
             envelope,
@@ -130,14 +148,15 @@ impl<R: Default> FeatureTimeline<R> {
     /// The utterance is over. Its frames are those of its sound, and as many more as the mouth needs to come to rest; the
     /// last shows it at rest.
     pub(super) fn finish(&mut self) {
+        self.stalled = None;
         let sounding = self.complete_last_frame();
         let at_rest = self.envelope.end();
         self.end_with(sounding, sounding.max(at_rest as u64 + 1));
     }
 
-    /// No more sound comes for now: marks the last frame as one in which the mouth is at rest, and returns a finished
-    /// timeline, which shows what has come as if nothing followed. `self` goes on when there is more.
-    pub(super) fn stall(&mut self) -> Self {
+    /// No more sound comes for now: what has come is shown as if nothing followed, with a mouth that closes in its last
+    /// frames. More sound, or the end, goes on from the sound itself.
+    pub(super) fn stall(&mut self) {
         let sounding = self.sounding_frames();
         self.envelope.stall_at(sounding as i64 - 1);
         let mut stalled = Self {
@@ -147,12 +166,18 @@ impl<R: Default> FeatureTimeline<R> {
             unfaded: self.unfaded.clone(),
             frames: self.frames.clone(),
             silence: self.silence.clone(),
+            stalled: None,
             ..*self
         };
         stalled.complete_last_frame();
         stalled.envelope.end();
         stalled.end_with(sounding, sounding);
-        stalled
+        self.stalled = Some(Box::new(stalled));
+    }
+
+    /// Whether nothing has come since [`Self::stall`].
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
     }
 
     /// Whether nothing of the utterance was heard yet.
@@ -161,12 +186,18 @@ impl<R: Default> FeatureTimeline<R> {
     }
 
     /// Frames of the utterance, once it is finished.
-    pub(super) fn frame_count(&self) -> Option<u64> {
+    pub(super) fn frames(&self) -> Option<u64> {
         self.end.map(|end| end.frames)
     }
 
     /// What frame `frame` is to show.
     pub(super) fn frame(&self, frame: u64) -> FrameAudio {
+        if let Some(stalled) = &self.stalled {
+            return match stalled.frame(frame) {
+                FrameAudio::Over => FrameAudio::Pending,
+                shown => shown,
+            };
+        }
         if self.end.is_some_and(|end| frame >= end.frames) {
             return FrameAudio::Over;
         }
@@ -188,12 +219,13 @@ impl<R: Default> FeatureTimeline<R> {
 
     /// The feature frames that frame `frame` hears, in order, where [`Self::frame`] gives [`FrameAudio::Speech`].
     pub(super) fn window(&self, frame: u64) -> Vec<FeatureSlot<FeatureFrame<R>>> {
-        let kept = |at| self.kept(at).cloned();
-        self.slots(frame)
-            .map(|slot| match slot {
-                FeatureSlot::Zero => FeatureSlot::Zero,
-                FeatureSlot::Frame(at) => kept(at).map_or(FeatureSlot::Zero, FeatureSlot::Frame),
-            })
+        let shown = self.stalled.as_deref().unwrap_or(self);
+        let slots = shown.slots(frame).map(|slot| match slot {
+            FeatureSlot::Frame(at) => shown.kept(at).cloned(),
+            FeatureSlot::Zero => None,
+        });
+        slots
+            .map(|kept| kept.map_or(FeatureSlot::Zero, FeatureSlot::Frame))
             .collect()
     }
 
@@ -264,6 +296,11 @@ impl<R: Default> FeatureTimeline<R> {
     }
 }
 
+/// The feature frame of no sound.
+fn silence<R: Default>(spec: FrontEndSpec) -> FeatureFrame<R> {
+    FeatureFrame::new(vec![MEL_FLOOR; spec.input_len()])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -328,7 +365,7 @@ mod tests {
         }
         timeline.finish();
         assert!(take(&mut timeline), "nothing pends at the end");
-        assert_eq!(timeline.frame_count(), Some(frames.len() as u64));
+        assert_eq!(timeline.frames(), Some(frames.len() as u64));
         frames
     }
 
@@ -383,15 +420,15 @@ mod tests {
             let new = || FeatureTimeline::<()>::new(spec, RATE, VadParams::default()).unwrap();
             let (mut timeline, mut whole) = (new(), new());
             timeline.push(&sound[..16_000]);
-            let stalled = timeline.stall();
-            assert_eq!(stalled.frame_count(), Some(25));
-            assert!((0..24).all(|frame| stalled.frame(frame) == FrameAudio::Speech));
-            assert_eq!(stalled.frame(24), FrameAudio::Silence);
+            timeline.stall();
+            assert!((0..24).all(|frame| timeline.frame(frame) == FrameAudio::Speech));
+            assert_eq!(timeline.frame(24), FrameAudio::Silence);
+            assert_eq!(timeline.frame(25), FrameAudio::Pending);
             timeline.push(&sound[16_000..]);
             timeline.finish();
             whole.push(&sound);
             whole.finish();
-            assert_eq!(timeline.frame_count(), whole.frame_count());
+            assert_eq!(timeline.frames(), whole.frames());
             // Eased out of the stall, and far from it bit for bit what it is without one.
             assert_eq!(timeline.frame(25), FrameAudio::Speech);
             assert!(timeline.window(25) != whole.window(25));
@@ -401,7 +438,7 @@ mod tests {
             ended.push(&sound[..16_000]);
             ended.stall();
             ended.finish();
-            assert_eq!(ended.frame_count(), Some(26));
+            assert_eq!(ended.frames(), Some(26));
             assert_eq!(ended.frame(25), FrameAudio::Silence);
         }
     }

@@ -236,10 +236,11 @@ impl Streams {
         }
         // All that can be refused is, before anything of a stream that is to be taken up changes.
         PackageStream::check(&open)?;
-        let params = open::params(id, &open, link.context())?;
+        let package = link.context().find(&open.model_name)?;
+        let params = open::params(id, &open, &package, link.context())?;
         let at = self.clock.micros(now);
         let served = match &open.token {
-            None => open::open_new(&open, params, link, at, now)?,
+            None => open::open_new(&open, &package, params, link, at, now)?,
             Some(token) => {
                 let taker = Place {
                     events: link.events().clone(),

@@ -20,15 +20,15 @@ use super::served::ServedStream;
 /// Opens a new stream, if the machine has room for it.
 pub(super) fn open_new(
     open: &Open,
+    package: &Arc<Package>,
     params: StreamParams,
     link: &ClientLink,
     at: Micros,
     now: Instant,
 ) -> Result<ServedStream, StreamRequestError> {
     let context = link.context();
-    let package = context.find(&open.model_name)?;
-    let handle = stream_package(&package)?;
-    let permit = match admit(context, &package, open, now) {
+    let handle = stream_package(package)?;
+    let permit = match admit(context, package, open, now) {
         Ok(permit) => permit,
         Err(full) => {
             let figures = &context.stats.streams;
@@ -36,9 +36,8 @@ pub(super) fn open_new(
             return Err(StreamRequestError::NoRoom(full));
         }
     };
-    let config = stream_config(context, &package, open);
     let id = params.stream;
-    let stream = Stream::open(open, handle, config, params, at)?;
+    let stream = Stream::open(open, handle, params, at)?;
     let figures = &context.stats.streams;
     figures.opened.fetch_add(1, Ordering::Relaxed);
     Ok(ServedStream::new(id, stream, permit, link))
@@ -54,9 +53,8 @@ pub(super) fn resume(
 ) -> Result<ServedStream, StreamRequestError> {
     let context = link.context();
     let KeptStream { detached, permit } = kept;
-    let config = stream_config(context, detached.package(), open);
     let id = params.stream;
-    let stream = Stream::resume(detached, open, config, params, at)?;
+    let stream = Stream::resume(detached, open, params, at)?;
     let figures = &context.stats.streams;
     figures.resumed.fetch_add(1, Ordering::Relaxed);
     Ok(ServedStream::new(id, stream, permit, link))
@@ -105,16 +103,18 @@ fn admit(
     }
 }
 
-/// What a stream is given here, its token above all.
+/// What a stream is given here: a token, the limits.
 pub(super) fn params(
     id: u16,
     open: &Open,
+    package: &Package,
     context: &Context,
 ) -> Result<StreamParams, StreamRequestError> {
     Ok(StreamParams {
         stream: id,
         token: new_token()?,
         quality: open.quality.unwrap_or(context.jpeg_quality),
+        config: stream_config(context, package, open),
     })
 }
 

@@ -94,7 +94,7 @@ proptest! {
                     let model_name = detached.facts().model_name.clone();
                     let open = Open { credits: 0, model_name, ..open_message() };
                     allowed = world.frames.len() as u64;
-                    world.stream = Stream::resume(detached, &open, StreamConfig::default(), params(), world.now).unwrap();
+                    world.stream = Stream::resume(detached, &open, params(), world.now).unwrap();
                     world.drain();
                     void = world.stream.epoch();
                 }

@@ -53,6 +53,7 @@ fn params() -> StreamParams {
         stream: 7,
         token: "token".into(),
         quality: 90,
+        config: StreamConfig::default(),
     }
 }
 
@@ -95,7 +96,13 @@ impl World {
 
     fn with(open: Open, config: StreamConfig, spec: FrontEndSpec) -> Self {
         let now = 1_000_000;
-        let stream = Stream::open(&open, package(1, spec), config, params(), now).unwrap();
+        let stream = Stream::open(
+            &open,
+            package(1, spec),
+            StreamParams { config, ..params() },
+            now,
+        )
+        .unwrap();
         let mut world = Self {
             stream,
             now,

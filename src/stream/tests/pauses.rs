@@ -105,8 +105,7 @@ fn a_stream_taken_up_goes_on_with_the_idle_walk_after_what_was_sent() {
     world.control(StreamControl::End { epoch: 0 });
     world.wait(300 * MS);
     let detached = world.stream.detach().unwrap();
-    let config = StreamConfig::default();
-    world.stream = Stream::resume(detached, &open_message(), config, params(), world.now).unwrap();
+    world.stream = Stream::resume(detached, &open_message(), params(), world.now).unwrap();
     world.drain();
     world.audio(1, 0, &speech(400));
     world.wait(300 * MS);
@@ -128,8 +127,7 @@ fn a_stream_is_taken_up_as_what_it_was_or_not_at_all() {
         ..open_message()
     };
     for (open, code) in [(full, Code::BadValue), (other_rate, Code::Unsupported)] {
-        let config = StreamConfig::default();
-        let refused = Stream::<_, ()>::resume(detached.clone(), &open, config, params(), world.now);
+        let refused = Stream::<_, ()>::resume(detached.clone(), &open, params(), world.now);
         assert_eq!(refused.err().unwrap().code(), code);
     }
     let error = detached.facts().check(&Open {

@@ -233,14 +233,7 @@ fn a_broken_connection_is_taken_up_without_old_frames() {
         Code::BadValue
     );
     detached.facts().check(&open_message()).unwrap();
-    world.stream = Stream::resume(
-        detached,
-        &open_message(),
-        StreamConfig::default(),
-        params(),
-        world.now,
-    )
-    .unwrap();
+    world.stream = Stream::resume(detached, &open_message(), params(), world.now).unwrap();
     world.drain();
     let opened = world
         .updates
