@@ -7,12 +7,12 @@ use super::concurrency::LatencyEstimator;
 use super::epochs::Epochs;
 use super::figures::Figures;
 use super::outputs::OutputQueue;
-use super::resume::{Detached, ResumeFacts};
+use super::resume::{ResumeFacts, check_open};
 use super::scheduler::Scheduler;
 use super::settings::{Settings, ShownPackage, StreamParams};
 use super::timeline::{FeatureTimeline, FrameAudio};
 use super::{Output, StreamError, StreamPackage, StreamPicture};
-use crate::audio::FRAMES_PER_SECOND;
+use crate::audio::VoiceActivityDetector;
 use crate::protocol::stream::{
     AudioChunk, CloseReason, Closed, DropReason, Interrupted, Open, StreamBody, StreamControl,
     StreamStats,
@@ -20,6 +20,27 @@ use crate::protocol::stream::{
 
 /// Sound is analysed in pieces of this part of a second, until the next frame is known.
 const PIECES_PER_SECOND: u32 = 50;
+
+/// A stream whose connection broke, kept for its client.
+#[derive(Debug, Clone)]
+pub struct Detached<P> {
+    facts: ResumeFacts,
+    package: StreamPackage<P>,
+    /// The epoch that it goes on with, and where on the idle walk.
+    epoch: u32,
+    walk: u32,
+    figures: Figures,
+    latency: LatencyEstimator,
+    /// Knows the room's noise; none where nothing was heard yet.
+    vad: Option<VoiceActivityDetector>,
+}
+
+impl<P> Detached<P> {
+    /// What it must be taken up again as.
+    pub fn facts(&self) -> &ResumeFacts {
+        &self.facts
+    }
+}
 
 /// One stream. `P` is the caller's handle of a package, `R` its place for the features of a feature frame.
 ///
@@ -38,17 +59,6 @@ pub struct Stream<P, R> {
 }
 
 impl<P: Clone, R: Default> Stream<P, R> {
-    /// Checks what a client may ask of any stream.
-    ///
-    /// # Errors
-    /// [`StreamError::FrameRate`]
-    pub fn check(open: &Open) -> Result<(), StreamError> {
-        match open.frame_rate {
-            Some(asked) if asked != FRAMES_PER_SECOND => Err(StreamError::FrameRate { asked }),
-            _ => Ok(()),
-        }
-    }
-
     /// Opens a stream as `open` asks, which leaves `opened` among the outputs.
     ///
     /// # Errors
@@ -78,7 +88,7 @@ impl<P: Clone, R: Default> Stream<P, R> {
     /// Takes a stream up again, which leaves `opened` among the outputs.
     ///
     /// # Errors
-    /// [`StreamError`]. That is none where [`Self::check`] and [`ResumeFacts::check`] found none.
+    /// [`StreamError`]. That is none where [`check_open`] and [`ResumeFacts::check`] found none.
     pub fn resume(
         detached: Detached<P>,
         open: &Open,
@@ -95,12 +105,14 @@ impl<P: Clone, R: Default> Stream<P, R> {
         params: StreamParams,
         wall: Micros,
     ) -> Result<Self, StreamError> {
-        Self::check(open)?;
+        check_open(open)?;
         let settings = Settings::new(open, params);
         let (spec, vad) = (from.package.spec, settings.params.config.vad);
         let mut timeline = FeatureTimeline::new(spec, settings.rate_hz, vad)?;
         let resumed = from.vad.is_some();
-        from.vad.map(|vad| timeline.set_vad(vad));
+        if let Some(vad) = from.vad {
+            timeline.set_vad(vad);
+        }
         let shown = ShownPackage::new(from.package, &settings);
         let clock = MediaClock::default();
         let now = clock.at(wall).media;

@@ -41,8 +41,8 @@ use crate::protocol::stream::{ImageKind, StreamFrame, StreamLimits, StreamUpdate
 
 pub use clock::{Micros, frame_count, frame_sample};
 pub use error::StreamError;
-pub use machine::Stream;
-pub use resume::{Detached, ResumeFacts};
+pub use machine::{Detached, Stream};
+pub use resume::{ResumeFacts, check_open};
 pub use settings::StreamParams;
 
 /// The limits of a stream, and what it does in their bounds.

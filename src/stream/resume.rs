@@ -1,10 +1,7 @@
-//! What is left of a stream that has no connection.
+//! What is checked before a stream is opened or taken up again.
 
 use super::StreamError;
-use super::StreamPackage;
-use super::concurrency::LatencyEstimator;
-use super::figures::Figures;
-use crate::audio::VoiceActivityDetector;
+use crate::audio::FRAMES_PER_SECOND;
 use crate::protocol::stream::{ImageKind, Open};
 
 /// What a stream must be taken up again as.
@@ -36,22 +33,13 @@ impl ResumeFacts {
     }
 }
 
-/// A stream whose connection broke, kept for its client.
-#[derive(Debug, Clone)]
-pub struct Detached<P> {
-    pub(super) facts: ResumeFacts,
-    pub(super) package: StreamPackage<P>,
-    /// The epoch that it goes on with, and where on the idle walk.
-    pub(super) epoch: u32,
-    pub(super) walk: u32,
-    pub(super) figures: Figures,
-    pub(super) latency: LatencyEstimator,
-    pub(super) vad: Option<VoiceActivityDetector>,
-}
-
-impl<P> Detached<P> {
-    /// What it must be taken up again as.
-    pub fn facts(&self) -> &ResumeFacts {
-        &self.facts
+/// Checks what a client may ask of any stream.
+///
+/// # Errors
+/// [`StreamError::FrameRate`]
+pub fn check_open(open: &Open) -> Result<(), StreamError> {
+    match open.frame_rate {
+        Some(asked) if asked != FRAMES_PER_SECOND => Err(StreamError::FrameRate { asked }),
+        _ => Ok(()),
     }
 }

@@ -96,10 +96,11 @@ impl Talk {
 
     /// Takes one message.
     fn take(&mut self) -> bool {
-        let message = self.connection.wait(Duration::from_millis(200));
-        let is_there = message.is_some();
-        message.map(|message| self.keep(message));
-        is_there
+        let Some(message) = self.connection.wait(Duration::from_millis(200)) else {
+            return false;
+        };
+        self.keep(message);
+        true
     }
 
     /// Lets the connection do all that it has to do, as its thread would.

@@ -180,6 +180,21 @@ fn a_stream_that_is_closed_cannot_be_taken_up() {
     talk.until("opened");
 }
 
+/// A server that stops takes no stream over.
+#[test]
+fn a_takeover_ends_with_the_server() {
+    let memory = memory();
+    let (mut owner, token) = with_stream(&memory);
+    let mut talk = Talk::new(&memory);
+    talk.say(&reopen(5, "tiny", &token));
+    talk.connection.drain();
+    assert_eq!(talk.until("error")["code"], "shutting_down");
+    owner.connection.drain();
+    assert_eq!(owner.until("closed")["reason"], "shutting_down");
+    assert!(memory.context.streams.is_empty());
+    assert_eq!(open_streams(&memory), 0);
+}
+
 /// A client that takes its own stream up under another number of the same connection.
 #[test]
 fn a_stream_can_change_its_number() {

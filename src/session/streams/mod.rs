@@ -18,7 +18,7 @@ use crate::protocol::stream::{
     StreamUpdate,
 };
 use crate::protocol::{Code, Protocol};
-use crate::stream::{Micros, StreamParams, StreamPicture};
+use crate::stream::{Micros, StreamParams, StreamPicture, check_open};
 use crate::transport::Outbox;
 
 use super::error::SessionError;
@@ -201,6 +201,11 @@ impl Streams {
         for id in self.ids() {
             let _ = self.with_stream(id, link, now, out, |stream, at| stream.close(reason, at));
         }
+        for (id, takeover) in std::mem::take(&mut self.takeovers) {
+            let registry = &link.context().streams;
+            registry.withdraw(&takeover.token, takeover.claim);
+            tell(id, Err(SessionError::ShuttingDown.into()), link, out);
+        }
     }
 
     /// The connection has broken: its streams are kept for their clients, their work is given up.
@@ -235,7 +240,7 @@ impl Streams {
             return Err(StreamRequestError::TooMany { limit });
         }
         // All that can be refused is, before anything of a stream that is to be taken up changes.
-        PackageStream::check(&open)?;
+        check_open(&open)?;
         let package = link.context().find(&open.model_name)?;
         let params = open::params(id, &open, &package, link.context())?;
         let at = self.clock.micros(now);
