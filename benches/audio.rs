@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lipsyncd::audio::{
     BANDS, FFT_LEN, FrontEndSpec, MelKernel, RequestFrontEnd, RequestPlan, Resampler,
-    RollingFrontEnd, SilenceDetector, SilenceLimits,
+    RollingFrontEnd, VadParams, VoiceActivityDetector,
 };
 use lipsyncd::recording::read_recording;
 
@@ -59,7 +59,7 @@ fn stages(criterion: &mut Criterion) {
     }
 
     let mut detector =
-        SilenceDetector::new(24_000, SilenceLimits::default()).expect("a usual rate");
+        VoiceActivityDetector::new(24_000, VadParams::default()).expect("a usual rate");
     group.bench_function("find silence in 1 s", |bench| {
         bench.iter(|| detector.push(black_box(&speech), |_, speech| _ = black_box(speech)))
     });

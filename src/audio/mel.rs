@@ -39,12 +39,14 @@ pub(super) fn pre_emphasis(before: f32, sample: f32) -> f64 {
 }
 
 /// One triangle of the bank: `weights[i]` belongs to bin `first + i`.
+#[derive(Clone)]
 struct Filter {
     first: usize,
     weights: Vec<f64>,
 }
 
 /// Computes mel rows one by one, without allocating.
+#[derive(Clone)]
 pub struct MelKernel {
     transform: Arc<dyn RealToComplex<f64>>,
     window: Vec<f64>,
@@ -153,6 +155,7 @@ fn filter_bank() -> Vec<Filter> {
 ///
 /// The sound is silent before its start and after its end, so rows exist on both sides; where to begin is the caller's
 /// choice.
+#[derive(Clone)]
 pub(super) struct MelStream {
     kernel: MelKernel,
     /// Emphasised samples from position `base` on, as far as rows still to come need them.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PCM16, 8–48 kHz ─ Resampler ─ 16 kHz ─ pre-emphasis ─ MelKernel ─ 80 rows/s ─ 25 encoder inputs/s
-//!                                    └── SilenceDetector                        (FrontEndSpec: which mel rows)
+//!                                    └── VoiceActivityDetector                        (FrontEndSpec: which mel rows)
 //! ```
 //!
 //! Two ways lead through it, and both give the same bits for the same sound:
@@ -13,7 +13,6 @@
 //! Every stage computes each of its outputs from a fixed set of its inputs by the same operations in the same order,
 //! so the way in which the input was cut cannot matter: there is no state but the samples themselves.
 
-mod level;
 mod mel;
 mod pcm;
 mod request;
@@ -21,20 +20,21 @@ mod resample;
 mod rolling;
 mod spec;
 mod time;
+mod vad;
 
-pub use level::{LEVEL_BLOCK_MS, SilenceDetector, SilenceLimits};
 pub use mel::{MEL_FLOOR, MelKernel, mel_rows};
 pub use pcm::{Sound, decode_pcm16};
 pub use request::{RequestFrontEnd, RequestPlan, RequestRow};
 pub use resample::{Resampler, SincKernel};
 pub use rolling::RollingFrontEnd;
-pub use spec::{FrontEndSpec, Outside, WindowRow};
+pub use spec::{FeatureFrame, FeatureSlot, FrontEndSpec, Outside};
 pub use time::{frame_count, frame_sample};
 
 pub use crate::base::sample_rate::{
     DEFAULT_SAMPLE_RATE_HZ as DEFAULT_INPUT_HZ, MAX_SAMPLE_RATE_HZ as MAX_INPUT_HZ,
     MIN_SAMPLE_RATE_HZ as MIN_INPUT_HZ,
 };
+pub use vad::{LEVEL_BLOCK_MS, VadParams, VoiceActivityDetector};
 
 /// The rate that everything after the resampler works at, in Hz.
 pub const RATE_HZ: u32 = 16_000;

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use super::mel::pre_emphasis;
 use super::rolling::to_unit;
 use super::{
-    AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, FrontEndSpec, HOP, MelKernel, Outside, SincKernel,
-    WindowRow, check_rate,
+    AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, FeatureSlot, FrontEndSpec, HOP, MelKernel, Outside,
+    SincKernel, check_rate,
 };
 
 /// Resampling tables kept by one front end; one is enough while clients use one rate.
@@ -142,8 +142,8 @@ impl RequestFrontEnd {
         }
         plan.slots.extend(
             window.map(|row| match self.spec.window_row(row, low, Some(end)) {
-                WindowRow::Row(row) => Some((row - low) as usize),
-                WindowRow::Zero => None,
+                FeatureSlot::Frame(row) => Some((row - low) as usize),
+                FeatureSlot::Zero => None,
             }),
         );
         Ok(())

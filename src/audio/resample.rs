@@ -216,6 +216,7 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 }
 
 /// Resamples a sound that comes in pieces of any size. The bits do not depend on the pieces.
+#[derive(Clone)]
 pub struct Resampler {
     kernel: Arc<SincKernel>,
     /// Inputs from `base` on, as far as outputs still to come need them.

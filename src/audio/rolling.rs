@@ -10,11 +10,12 @@ const SLICE: usize = 4_096;
 ///
 /// An encoder row's input is `[BANDS][mel_rows]` f32 (-4..=4, time last). Rows come out in order, each as soon as its
 /// last sample is in; nothing is allocated once the buffers have their size.
+#[derive(Clone)]
 pub struct RollingFrontEnd {
     spec: FrontEndSpec,
     resampler: Resampler,
     mel: MelStream,
-    ring: RowRing,
+    ring: MelRing,
     unit: Vec<f32>,
     resampled: Vec<f32>,
     received: u64,
@@ -32,7 +33,7 @@ impl RollingFrontEnd {
             spec,
             resampler: Resampler::new(input_hz)?,
             mel: MelStream::new(lowest),
-            ring: RowRing::new(spec, lowest),
+            ring: MelRing::new(spec, lowest),
             unit: Vec::with_capacity(SLICE),
             resampled: Vec::new(),
             received: 0,
@@ -55,7 +56,8 @@ impl RollingFrontEnd {
     }
 
     /// The next encoder row that will come out.
-    pub fn next_row(&self) -> i64 {
+    #[cfg(test)]
+    fn next_row(&self) -> i64 {
         self.ring.next_row
     }
 
@@ -123,7 +125,8 @@ pub(super) fn to_unit(sample: i16) -> f32 {
 }
 
 /// The latest mel rows, and the encoder row that waits for the next.
-struct RowRing {
+#[derive(Clone)]
+struct MelRing {
     spec: FrontEndSpec,
     lowest: i64,
     /// Mel row `r` is at `r mod capacity`.
@@ -133,7 +136,7 @@ struct RowRing {
     input: Vec<f32>,
 }
 
-impl RowRing {
+impl MelRing {
     fn new(spec: FrontEndSpec, lowest: i64) -> Self {
         let mut ring = Self {
             spec,

@@ -1,5 +1,7 @@
 //! Which mel rows an encoder row sees, and which encoder rows a frame needs.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, HOP, RATE_HZ, resample};
@@ -37,13 +39,42 @@ pub struct FrontEndSpec {
     pub outside: Outside,
 }
 
-/// One row of a frame's window.
+/// One place in the window of features that a frame's picture is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowRow {
-    /// The features of this encoder row.
-    Row(i64),
-    /// Zeros.
+pub enum FeatureSlot<T> {
+    /// Zeros: there is no sound there, and the network was trained to see none.
     Zero,
+    /// A feature frame.
+    Frame(T),
+}
+
+/// A feature frame: what the audio encoder gives for one instant, told by its input. The same feature frame in the window
+/// of another picture is the same pair of pointers.
+#[derive(Debug, PartialEq)]
+pub struct FeatureFrame<F> {
+    /// The encoder's input, `[BANDS][mel_rows]`, -4..=4, time last.
+    pub input: Arc<[f32]>,
+    /// The caller's place for the encoder's output, made with `F::default()`.
+    pub features: Arc<F>,
+}
+
+impl<F: Default> FeatureFrame<F> {
+    /// A feature frame that nobody has computed yet.
+    pub fn new(input: impl Into<Arc<[f32]>>) -> Self {
+        Self {
+            input: input.into(),
+            features: Arc::default(),
+        }
+    }
+}
+
+impl<F> Clone for FeatureFrame<F> {
+    fn clone(&self) -> Self {
+        Self {
+            input: self.input.clone(),
+            features: self.features.clone(),
+        }
+    }
 }
 
 impl FrontEndSpec {
@@ -170,7 +201,7 @@ impl FrontEndSpec {
         &self,
         frame: i64,
         end: Option<i64>,
-    ) -> impl ExactSizeIterator<Item = WindowRow> + use<> {
+    ) -> impl ExactSizeIterator<Item = FeatureSlot<i64>> + use<> {
         let spec = *self;
         let first = frame + i64::from(spec.first_row);
         (0..spec.rows)
@@ -178,19 +209,19 @@ impl FrontEndSpec {
     }
 
     /// What stands for row `row` when only rows `low..end` exist.
-    pub(super) fn window_row(&self, row: i64, low: i64, end: Option<i64>) -> WindowRow {
+    pub(super) fn window_row(&self, row: i64, low: i64, end: Option<i64>) -> FeatureSlot<i64> {
         let edge = i64::from(self.edge_rows);
         let end = end.unwrap_or(i64::MAX);
         if low >= end {
-            WindowRow::Zero
+            FeatureSlot::Zero
         } else if (low..end).contains(&row) {
-            WindowRow::Row(row)
+            FeatureSlot::Frame(row)
         } else if row < low && row >= low - edge {
-            WindowRow::Row(low)
+            FeatureSlot::Frame(low)
         } else if row >= end && row - edge < end {
-            WindowRow::Row(end - 1)
+            FeatureSlot::Frame(end - 1)
         } else {
-            WindowRow::Zero
+            FeatureSlot::Zero
         }
     }
 
@@ -249,18 +280,18 @@ mod tests {
     fn ave_window_has_copies_at_the_edges_and_zeros_beyond() {
         let spec = FrontEndSpec::AVE;
         let rows: Vec<_> = spec.window(0, Some(4)).collect();
-        let mut expected = vec![WindowRow::Zero; 8];
-        expected.extend([0, 0, 1, 2, 3, 3].map(WindowRow::Row));
-        expected.extend([WindowRow::Zero; 2]);
+        let mut expected = vec![FeatureSlot::Zero; 8];
+        expected.extend([0, 0, 1, 2, 3, 3].map(FeatureSlot::Frame));
+        expected.extend([FeatureSlot::Zero; 2]);
         assert_eq!(rows, expected);
-        assert!(spec.window(3, Some(0)).all(|row| row == WindowRow::Zero));
+        assert!(spec.window(3, Some(0)).all(|row| row == FeatureSlot::Zero));
     }
 
     #[test]
     fn a_silent_surrounding_has_every_row() {
         assert_eq!(
             SHORT.window(7, None).collect::<Vec<_>>(),
-            [WindowRow::Row(7)]
+            [FeatureSlot::Frame(7)]
         );
         assert_eq!(SHORT.row_count(640), 1);
         assert_eq!(SHORT.row_count(641), 2);

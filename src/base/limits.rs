@@ -148,6 +148,8 @@ limits! {
         "Longest hole in a stream's audio that is filled with silence";
     max_delay_ms: 1000, 0 => 60000, "ms",
         "How long after its instant a stream's frame is still of use, where the client does not say";
+    stall_ms: 500, 0 => 60000, "ms",
+        "How long after its last sound a stream whose end was not told closes the mouth; 0: never";
     max_utterances: 16, 1 => 1000, "epochs",
         "Epochs of a stream that wait for the one before them";
     stream_idle_ms: 300000, 1000 => 86400000, "ms",

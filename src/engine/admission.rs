@@ -153,6 +153,36 @@ impl State {
     }
 }
 
+impl Permit {
+    /// Exchanges the share for that of another package or picture, in one step: where there is no room for the new one the
+    /// old one is kept.
+    ///
+    /// # Errors
+    /// [`Overloaded`], with the honest numbers.
+    pub fn change(
+        &mut self,
+        package: &str,
+        picture: PictureKind,
+        frame_rate: u32,
+    ) -> Result<(), Overloaded> {
+        let mut state = self.admission.lock();
+        let load = state.load(package, picture, frame_rate);
+        let budget = self.admission.0.budget;
+        let others = (state.used - self.load).max(0.0);
+        // A stream that is alone makes nobody else late.
+        if state.active > 1 && others + load > budget + 1e-9 {
+            return Err(Overloaded {
+                active: state.active,
+                capacity: self.admission.room(&state, load),
+            });
+        }
+        state.used = others + load;
+        drop(state);
+        self.load = load;
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.admission.lock();

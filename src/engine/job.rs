@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::audio::AudioError;
+use crate::audio::{AudioError, FeatureFrame, FeatureSlot};
 use crate::base::event_queue::SendError;
 use crate::base::ids::ConnectionId;
 use crate::frame::FrameError;
@@ -48,22 +48,8 @@ pub enum JobAudio {
         /// Its rate in Hz, 8000..=48000.
         rate_hz: u32,
     },
-    /// Encoder rows that a stream's front end has made, in the window's order.
-    Rows(Vec<WindowRow>),
-}
-
-/// One row of a window.
-#[derive(Clone)]
-pub enum WindowRow {
-    /// Zeros: there is no sound there.
-    Zero,
-    /// A row, by its input.
-    Row {
-        /// The encoder's input, `[80][mel_rows]`.
-        mel: Arc<[f32]>,
-        /// Its features, once somebody has computed them.
-        features: Arc<Row>,
-    },
+    /// The feature frames that a stream's front end has made, in the window's order.
+    Features(Vec<FeatureSlot<FeatureFrame<Row>>>),
 }
 
 /// Which picture a job makes.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::audio::{FeatureFrame, FeatureSlot};
 use crate::base::event_queue::SendError;
 use crate::base::ids::ConnectionId;
 use crate::base::panic::catch_panic;
@@ -31,7 +32,7 @@ use crate::model::{
 use crate::observe::Stats;
 
 pub use admission::{Admission, Cost, Overloaded, Permit};
-pub use job::{Cancel, Deliver, Done, Job, JobAudio, JobError, Picture, PictureKind, WindowRow};
+pub use job::{Cancel, Deliver, Done, Job, JobAudio, JobError, Picture, PictureKind};
 pub use pool::PoolError;
 pub use queue::{FairQueue, Full};
 pub use rows::{Row, RowCache};
@@ -352,13 +353,10 @@ impl Engine {
         let audio = match package.front_end() {
             // In a steady stream one row of a window is new, and the others were computed before.
             Some(spec) => {
-                let new = WindowRow::Row {
-                    mel: vec![frame_id as f32 * 0.1; spec.input_len()].into(),
-                    features: Row::new(),
-                };
-                let mut rows = vec![WindowRow::Zero; spec.rows - 1];
-                rows.push(new);
-                JobAudio::Rows(rows)
+                let new = FeatureFrame::new(vec![frame_id as f32 * 0.1; spec.input_len()]);
+                let mut window = vec![FeatureSlot::Zero; spec.rows - 1];
+                window.push(FeatureSlot::Frame(new));
+                JobAudio::Features(window)
             }
             None => JobAudio::Own,
         };

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::audio::{RequestFrontEnd, RequestPlan, decode_pcm16};
+use crate::audio::{FeatureFrame, FeatureSlot, RequestFrontEnd, RequestPlan, decode_pcm16};
 use crate::frame::{Composer, JpegEncoder};
 use crate::model::{ModelError, NetworkState, Package};
 
-use super::job::{Job, JobAudio, JobError, Picture, PictureKind, WindowRow};
+use super::job::{Job, JobAudio, JobError, Picture, PictureKind};
 use super::rows::{Row, RowCache};
 
 /// What all workers share.
@@ -132,16 +132,19 @@ impl Worker {
                 decode_pcm16(pcm, &mut self.samples)?;
                 self.hear_window(station, job, *rate_hz, common)?;
             }
-            JobAudio::Rows(rows) => {
+            JobAudio::Features(window) => {
                 let width = package.manifest().audio.width;
                 let encoder = station.encoder.as_mut().ok_or(JobError::NoEncoder)?;
-                for row in rows {
+                for slot in window {
                     check(job)?;
-                    match row {
-                        WindowRow::Zero => {
+                    match slot {
+                        FeatureSlot::Zero => {
                             station.audio.resize(station.audio.len() + width, 0.0);
                         }
-                        WindowRow::Row { mel, features } => {
+                        FeatureSlot::Frame(FeatureFrame {
+                            input: mel,
+                            features,
+                        }) => {
                             let values = features.get(|| {
                                 encode(encoder, |input| {
                                     if input.len() == mel.len() {

@@ -204,6 +204,16 @@ pub enum ImageKind {
     Full,
 }
 
+impl ImageKind {
+    /// Its word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mouth => "mouth",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A client's control message about a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRequest {

@@ -1,6 +1,6 @@
 //! A whole recording's features.
 
-use crate::audio::{AudioError, FrontEndSpec, Outside, RollingFrontEnd, Sound, WindowRow};
+use crate::audio::{AudioError, FeatureSlot, FrontEndSpec, Outside, RollingFrontEnd, Sound};
 use crate::model::{ModelError, Network};
 
 /// The encoder's output for every row of a recording.
@@ -96,8 +96,8 @@ impl SpeechFeatures {
         let window = self.spec.window(i64::from(frame), Some(self.end));
         for (slot, row) in out.chunks_exact_mut(self.spec.width).zip(window) {
             match row {
-                WindowRow::Row(row) => slot.copy_from_slice(self.row(row)),
-                WindowRow::Zero => slot.fill(0.0),
+                FeatureSlot::Frame(row) => slot.copy_from_slice(self.row(row)),
+                FeatureSlot::Zero => slot.fill(0.0),
             }
         }
     }

@@ -154,7 +154,7 @@ impl Session for ClientSession {
                 result,
             } => self.control.on_loaded(ticket, name, result, link, now, out),
             Event::PackageUnloaded { name } => self.streams.close_package(&name, link, now, out),
-            Event::StreamTaken { stream } => self.streams.on_taken(stream, link, now, out),
+            Event::Stream(event) => self.streams.on_event(event, link, now, out),
         }
     }
 
@@ -176,6 +176,10 @@ impl Session for ClientSession {
             self.streams.on_deadline(link, now, out);
         }
         self.control.on_deadline(link, now, out);
+    }
+
+    fn on_writable(&mut self, now: Instant, out: &mut Outbox) {
+        self.streams.on_writable(&mut self.link, now, out);
     }
 
     fn on_drain(&mut self, now: Instant, out: &mut Outbox) {

@@ -12,7 +12,7 @@ use crate::protocol::{Decoder, MAX_SAMPLE_RATE_HZ, MessageLimits};
 
 use super::directory::SessionDirectory;
 use super::error::SessionError;
-use super::resumable::Resumable;
+use super::registry::StreamRegistry;
 
 /// Frames of one batch that the engine has at a time: enough to keep the workers of a small box busy.
 pub(super) const BATCH_FRAMES_AT_A_TIME: usize = 4;
@@ -32,7 +32,7 @@ pub struct Context {
     /// JPEG quality where a client does not say.
     pub jpeg_quality: u8,
     /// Streams by their tokens.
-    pub resumable: Resumable,
+    pub streams: StreamRegistry,
     /// The sessions that are open.
     pub(super) sessions: SessionDirectory,
     ready: AtomicBool,
@@ -58,7 +58,7 @@ impl Context {
             },
             allow_load: config.allow_load,
             jpeg_quality: config.jpeg_quality,
-            resumable: Resumable::new(limits.resume(), limits.max_resumable as usize),
+            streams: StreamRegistry::new(limits.resume(), limits.max_resumable as usize),
             sessions: SessionDirectory::default(),
             limits,
             ready: AtomicBool::new(false),
@@ -75,12 +75,12 @@ impl Context {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Events that may wait for one session: a result for each frame that it may have in the engine, and the
-    /// loss of each stream and package.
+    /// Events that may wait for one session: a result for each frame that it may have in the engine, and for each stream
+    /// that another connection wants it, or that it is there, and the loss of each package.
     pub fn event_capacity(&self) -> usize {
         self.limits.max_in_flight as usize * BATCH_FRAMES_AT_A_TIME
             + self.max_stream_jobs()
-            + self.limits.max_streams as usize
+            + 2 * self.limits.max_streams as usize
             + self.limits.max_packages as usize
     }
 

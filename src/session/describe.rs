@@ -120,7 +120,7 @@ fn stream_totals(context: &Context) -> StreamTotals {
         compute_p50_ms: compute.p50_ms,
         compute_p99_ms: compute.p99_ms,
         capacity: u64::from(context.engine.admission().worst_capacity()),
-        lag_ms: context.resumable.worst_lag() as f64 / 1000.0,
+        lag_ms: context.streams.worst_lag() as f64 / 1000.0,
     }
 }
 

@@ -26,8 +26,22 @@ pub enum Event {
         /// The package's name.
         name: Arc<str>,
     },
-    /// Another connection has taken up a stream of this one by its token.
-    StreamTaken {
+    /// Streams that go from one connection to another.
+    Stream(StreamEvent),
+}
+
+/// A takeover, as the two connections that take part in it are told.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// To the connection that has the stream: another wants it, by its token.
+    HandOver {
+        /// The stream's number on this connection.
+        stream: u16,
+        /// Its token.
+        token: String,
+    },
+    /// To the connection that waits for the stream: it can be collected, or is gone.
+    HandedOver {
         /// The stream's number on this connection.
         stream: u16,
     },

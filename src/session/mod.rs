@@ -14,7 +14,7 @@ mod error;
 mod event;
 mod frames;
 mod link;
-mod resumable;
+mod registry;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -23,5 +23,5 @@ pub use client::ClientSession;
 pub use context::Context;
 pub use describe::{metadata, model_list, stats_snapshot};
 pub use error::SessionError;
-pub use event::Event;
-pub use resumable::Resumable;
+pub use event::{Event, StreamEvent};
+pub use registry::StreamRegistry;

@@ -1,227 +1,160 @@
-//! What a client and the engine tell a stream.
+//! A stream: what its client and the engine say goes to its parts, and what they want done comes out.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::clock::{FRAME_US, Micros, frame_count, frame_us};
-use super::figures::{Estimate, Figures, Window};
-use super::hearing::Hearing;
-use super::pump::{Item, State};
-use super::utterance::Utterance;
-use super::{Output, SharedPackage, StreamConfig, StreamPackage, StreamPicture, frame_sample};
-use crate::audio::{AudioError, FRAMES_PER_SECOND, SilenceDetector};
-use crate::base::ping_pong::ping_pong;
-use crate::protocol::Code;
+use super::clock::{MediaClock, MediaTime, Micros, Now};
+use super::concurrency::LatencyEstimator;
+use super::epochs::Epochs;
+use super::figures::Figures;
+use super::outputs::OutputQueue;
+use super::resume::{ResumeFacts, check_open};
+use super::scheduler::Scheduler;
+use super::settings::{Settings, ShownPackage, StreamParams};
+use super::timeline::{FeatureTimeline, FrameAudio};
+use super::{Output, StreamError, StreamPackage, StreamPicture};
+use crate::audio::VoiceActivityDetector;
 use crate::protocol::stream::{
-    AudioChunk, Changed, CloseReason, Closed, DropReason, Dropped, ImageKind, Open, Opened,
-    StreamBody, StreamControl, StreamStats, StreamUpdate,
+    AudioChunk, CloseReason, Closed, DropReason, Interrupted, Open, StreamBody, StreamControl,
+    StreamStats,
 };
 
-/// What the caller decides about a stream that is opened.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// The client's number of the stream.
-    pub stream: u16,
-    /// What the client resumes it by: unguessable.
-    pub token: String,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
-}
-
-/// One stream. `P` is the caller's handle of a package, `R` what it keeps with an encoder row.
-///
-/// Every call takes the time and may leave outputs: take them all with [`Self::poll_output`] afterwards.
-pub struct Stream<P, R> {
-    pub(super) config: StreamConfig,
-    pub(super) terms: Terms,
-    /// The package of utterances still to come.
-    pub(super) package: SharedPackage<P>,
-    pub(super) rate_hz: u32,
-    pub(super) image: ImageKind,
-    pub(super) max_delay: Micros,
-    pub(super) credits: u32,
-    pub(super) paused_at: Option<Micros>,
-    /// The epoch that audio is expected in.
-    pub(super) epoch: u32,
-    /// Audio of this epoch has come, or its end.
-    pub(super) epoch_begun: bool,
-    /// Where a later epoch is to begin on the idle walk.
-    pub(super) start: Option<(u32, u32)>,
-    /// The first is being heard, the others wait.
-    pub(super) utterances: VecDeque<Utterance<P>>,
-    pub(super) hearing: Hearing<R>,
-    /// The package that `hearing` was made for.
-    pub(super) heard_package: SharedPackage<P>,
-    /// The next frame of the first utterance.
-    pub(super) next_frame: u64,
-    /// Place on the idle walk of the first utterance's first frame; of the next one, while there is none.
-    pub(super) walk: u32,
-    /// When the utterance before has been heard.
-    pub(super) busy_until: Micros,
-    /// Frames that were decided and not sent.
-    pub(super) items: VecDeque<Item<P, R>>,
-    pub(super) in_flight: usize,
-    pub(super) next_ticket: u64,
-    pub(super) last_sent: Option<(u32, u32)>,
-    /// Whether the client has an image to hold.
-    pub(super) image_shown: bool,
-    pub(super) failure_told: bool,
-    pub(super) dropping: Option<Dropped>,
-    pub(super) figures: Figures,
-    pub(super) estimate: Estimate,
-    pub(super) window: Window,
-    pub(super) last_heard_of: Micros,
-    pub(super) last_pump: Micros,
-    /// The connection takes no more for now.
-    pub(super) blocked: bool,
-    pub(super) closed: bool,
-    pub(super) outputs: VecDeque<Output<P, R>>,
-}
+/// Sound is analysed in pieces of this part of a second, until the next frame is known.
+const PIECES_PER_SECOND: u32 = 50;
 
 /// A stream whose connection broke, kept for its client.
 #[derive(Debug, Clone)]
 pub struct Detached<P> {
-    package: SharedPackage<P>,
-    token: String,
-    rate_hz: u32,
+    facts: ResumeFacts,
+    package: StreamPackage<P>,
+    /// The epoch that it goes on with, and where on the idle walk.
     epoch: u32,
     walk: u32,
     figures: Figures,
-    estimate: Estimate,
-    detector: SilenceDetector,
+    latency: LatencyEstimator,
+    /// Knows the room's noise; none where nothing was heard yet.
+    vad: Option<VoiceActivityDetector>,
 }
 
 impl<P> Detached<P> {
-    /// The token that resumes it.
-    pub fn token(&self) -> &str {
-        &self.token
+    /// What it must be taken up again as.
+    pub fn facts(&self) -> &ResumeFacts {
+        &self.facts
     }
+}
 
-    /// The package that it goes on with.
-    pub fn package(&self) -> &StreamPackage<P> {
-        &self.package
-    }
-
-    /// Whether `open` asks for the same stream.
-    ///
-    /// # Errors
-    /// Code and text for the client.
-    pub fn check(&self, open: &Open) -> Result<(), (Code, String)> {
-        if open.model_name != self.package.name || open.sample_rate_hz != self.rate_hz {
-            return Err((
-                Code::BadValue,
-                format!(
-                    "the stream to be taken up is of {} at {} Hz; resume it so, or open another without a token",
-                    self.package.name, self.rate_hz
-                ),
-            ));
-        }
-        Ok(())
-    }
+/// One stream. `P` is the caller's handle of a package, `R` its place for the features of a feature frame.
+///
+/// Every call takes the time and may leave outputs: take them all with [`Self::poll_output`] afterwards.
+pub struct Stream<P, R> {
+    settings: Arc<Settings>,
+    clock: MediaClock,
+    epochs: Epochs<P>,
+    timeline: FeatureTimeline<R>,
+    scheduler: Scheduler<P, R>,
+    out: OutputQueue<P, R>,
+    last_heard_of: Micros,
+    /// When all was done that could be done.
+    last_pump: MediaTime,
+    closed: bool,
 }
 
 impl<P: Clone, R: Default> Stream<P, R> {
     /// Opens a stream as `open` asks, which leaves `opened` among the outputs.
     ///
     /// # Errors
-    /// Code and text for the client.
+    /// [`StreamError`]
     pub fn open(
         open: &Open,
         package: StreamPackage<P>,
-        config: StreamConfig,
-        terms: Terms,
+        params: StreamParams,
         now: Micros,
-    ) -> Result<Self, (Code, String)> {
-        let mut stream = Self::new(open, Arc::new(package), config, terms, now)?;
-        stream.walk = open.avatar_frame;
-        stream.opened(false);
-        Ok(stream)
+    ) -> Result<Self, StreamError> {
+        let new = Detached {
+            facts: ResumeFacts {
+                model_name: package.name.clone(),
+                rate_hz: open.sample_rate_hz,
+                image: open.image,
+            },
+            package,
+            epoch: 0,
+            walk: open.avatar_frame,
+            figures: Figures::default(),
+            latency: LatencyEstimator::default(),
+            vad: None,
+        };
+        Self::start(new, open, params, now)
     }
 
-    /// Takes a stream up again; `open` must have passed [`Detached::check`].
+    /// Takes a stream up again, which leaves `opened` among the outputs.
     ///
     /// # Errors
-    /// Code and text for the client.
+    /// [`StreamError`]. That is none where [`check_open`] and [`ResumeFacts::check`] found none.
     pub fn resume(
         detached: Detached<P>,
         open: &Open,
-        config: StreamConfig,
-        terms: Terms,
+        params: StreamParams,
         now: Micros,
-    ) -> Result<Self, (Code, String)> {
-        let mut stream = Self::new(open, detached.package, config, terms, now)?;
-        stream.walk = detached.walk;
-        stream.epoch = detached.epoch;
-        stream.figures = detached.figures;
-        stream.estimate = detached.estimate;
-        stream.hearing.set_detector(detached.detector);
-        stream.opened(true);
-        Ok(stream)
+    ) -> Result<Self, StreamError> {
+        detached.facts.check(open)?;
+        Self::start(detached, open, params, now)
     }
 
-    fn new(
+    fn start(
+        from: Detached<P>,
         open: &Open,
-        package: SharedPackage<P>,
-        config: StreamConfig,
-        terms: Terms,
-        now: Micros,
-    ) -> Result<Self, (Code, String)> {
-        if open
-            .frame_rate
-            .is_some_and(|rate| rate != FRAMES_PER_SECOND)
-        {
-            let text = format!(
-                "frame_rate: this package has {FRAMES_PER_SECOND} frames a second, and no other rate"
-            );
-            return Err((Code::Unsupported, text));
+        params: StreamParams,
+        wall: Micros,
+    ) -> Result<Self, StreamError> {
+        check_open(open)?;
+        let settings = Settings::new(open, params);
+        let (spec, vad) = (from.package.spec, settings.params.config.vad);
+        let mut timeline = FeatureTimeline::new(spec, settings.rate_hz, vad)?;
+        let resumed = from.vad.is_some();
+        if let Some(vad) = from.vad {
+            timeline.set_vad(vad);
         }
-        let wrong = |error: AudioError| (Code::BadValue, error.to_string());
-        let hearing =
-            Hearing::new(package.spec, open.sample_rate_hz, config.silence).map_err(wrong)?;
-        Ok(Self {
-            rate_hz: open.sample_rate_hz,
-            image: open.image,
-            max_delay: Micros::from(open.max_delay_ms.unwrap_or(config.max_delay_ms)) * 1_000,
-            credits: open.credits.min(config.limits.max_credits),
-            paused_at: None,
-            epoch: 0,
-            epoch_begun: false,
-            start: None,
-            utterances: VecDeque::new(),
-            hearing,
-            heard_package: package.clone(),
-            package,
-            next_frame: 0,
-            walk: 0,
-            busy_until: now,
-            items: VecDeque::new(),
-            in_flight: 0,
-            next_ticket: 0,
-            last_sent: None,
-            image_shown: false,
-            failure_told: false,
-            dropping: None,
-            figures: Figures::default(),
-            estimate: Estimate::default(),
-            window: Window::new(config.max_jobs),
-            last_heard_of: now,
+        let shown = ShownPackage::new(from.package, &settings);
+        let clock = MediaClock::default();
+        let now = clock.at(wall).media;
+        let mut stream = Self {
+            epochs: Epochs::new(settings.clone(), shown, from.epoch, from.walk, now),
+            scheduler: Scheduler::new(settings.clone(), open.credits, from.latency),
+            out: OutputQueue::new(settings.params.stream, from.figures),
+            timeline,
+            clock,
+            settings,
+            last_heard_of: wall,
             last_pump: now,
-            blocked: false,
             closed: false,
-            outputs: VecDeque::new(),
-            config,
-            terms,
-        })
+        };
+        let shown = stream.epochs.shown();
+        let opened = shown.opened(from.epoch, resumed, &stream.settings);
+        stream.out.update(StreamBody::Opened(opened));
+        Ok(stream)
     }
 
     /// The next thing to be done.
     pub fn poll_output(&mut self) -> Option<Output<P, R>> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     /// The token that resumes the stream.
     pub fn token(&self) -> &str {
-        &self.terms.token
+        &self.settings.params.token
+    }
+
+    /// What the stream must be taken up again as.
+    pub fn facts(&self) -> ResumeFacts {
+        ResumeFacts {
+            model_name: self.epochs.shown().package.name.clone(),
+            rate_hz: self.settings.rate_hz,
+            image: self.settings.image,
+        }
+    }
+
+    /// How long after its instant and the look-ahead the last frame was ready; negative: ahead of time.
+    pub fn lag(&self) -> Micros {
+        self.out.figures.lag()
     }
 
     /// Takes audio.
@@ -230,8 +163,17 @@ impl<P: Clone, R: Default> Stream<P, R> {
             return;
         }
         self.last_heard_of = now;
-        if let Err((code, text)) = self.take(chunk, now) {
-            self.outputs.push_back(Output::Error { code, text });
+        let latency = self.scheduler.latency().expected();
+        let media = self.clock.at(now).media;
+        match self.epochs.accept(chunk, latency, media) {
+            Ok(accepted) => {
+                self.out.figures.heard(accepted.taken, accepted.filled);
+                if let Some((reason, count)) = accepted.dropped {
+                    let (epoch, first) = (chunk.epoch, chunk.first_sample);
+                    self.out.drop_audio(reason, epoch, first, count);
+                }
+            }
+            Err(error) => self.out.error(error),
         }
         self.pump(now);
     }
@@ -242,46 +184,48 @@ impl<P: Clone, R: Default> Stream<P, R> {
             return;
         }
         self.last_heard_of = now;
-        let done = match control {
-            StreamControl::End { epoch } => self.end(*epoch, now),
-            StreamControl::Interrupt { epoch } => self.interrupt(*epoch, now),
+        if let Err(error) = self.control(control, now) {
+            self.out.error(error);
+        }
+        self.pump(now);
+    }
+
+    fn control(&mut self, control: &StreamControl, wall: Micros) -> Result<(), StreamError> {
+        let now = self.clock.at(wall).media;
+        match *control {
+            StreamControl::End { epoch } => {
+                let latency = self.scheduler.latency().expected();
+                self.epochs.end(epoch, latency, now)?;
+            }
+            StreamControl::Interrupt { epoch } => self.interrupt(epoch, now)?,
             StreamControl::Start {
                 epoch,
                 avatar_frame,
-            } => self.start_at(*epoch, *avatar_frame),
+            } => self.epochs.start_at(epoch, avatar_frame)?,
             StreamControl::Pause => {
-                self.paused_at.get_or_insert(now);
-                self.update(StreamBody::Paused);
-                Ok(())
+                self.clock.pause(wall);
+                self.out.update(StreamBody::Paused);
             }
             StreamControl::Resume => {
-                self.unpause(now);
-                Ok(())
+                self.clock.resume(wall);
+                self.out.update(StreamBody::Resumed);
             }
-            StreamControl::Credit { frames } => {
-                self.credits = self
-                    .credits
-                    .saturating_add(*frames)
-                    .min(self.config.limits.max_credits);
-                Ok(())
-            }
+            StreamControl::Credit { frames } => self.scheduler.add_credits(frames),
             StreamControl::Stats => {
-                let stats = self.stats(now);
-                self.update(StreamBody::StreamStats(stats));
-                Ok(())
+                let stats = self.stats(wall);
+                self.out.update(StreamBody::StreamStats(stats));
             }
-            StreamControl::Close => {
-                self.close(CloseReason::Client, now);
-                Ok(())
-            }
+            StreamControl::Close => self.close(CloseReason::Client, wall),
             StreamControl::Open(_) | StreamControl::Change { .. } => {
-                Err((Code::StreamExists, "the stream is open already".to_owned()))
+                return Err(StreamError::AlreadyOpen);
             }
-        };
-        if let Err((code, text)) = done {
-            self.outputs.push_back(Output::Error { code, text });
         }
-        self.pump(now);
+        Ok(())
+    }
+
+    /// Name of the package that is shown, or is to be shown from the next epoch on.
+    pub fn package_name(&self) -> &str {
+        &self.epochs.shown().package.name
     }
 
     /// Shows `package` from the next epoch on, as the client has asked.
@@ -290,22 +234,10 @@ impl<P: Clone, R: Default> Stream<P, R> {
             return;
         }
         self.last_heard_of = now;
-        self.package = Arc::new(package);
-        let package = &self.package;
-        self.update(StreamBody::Changed(Changed {
-            success: true,
-            model_name: package.name.clone(),
-            epoch: if self.epoch_begun {
-                self.epoch.saturating_add(1)
-            } else {
-                self.epoch
-            },
-            look_ahead_ms: package.spec.look_ahead_ms(self.rate_hz),
-            image_size: self.image_size(),
-            frame_size: package.frame_size,
-            frame_count: package.frame_count,
-            frame_rate: FRAMES_PER_SECOND,
-        }));
+        self.epochs.show(ShownPackage::new(package, &self.settings));
+        let shown = self.epochs.shown();
+        let changed = shown.changed(self.epochs.next(), &self.settings);
+        self.out.update(StreamBody::Changed(changed));
         self.pump(now);
     }
 
@@ -317,85 +249,54 @@ impl<P: Clone, R: Default> Stream<P, R> {
         compute_us: u32,
         now: Micros,
     ) {
-        let Some(item) = self
-            .items
-            .iter_mut()
-            .find(|item| item.ticket() == Some(ticket))
-        else {
-            return; // It was given up meanwhile.
-        };
-        let State::Computing { since, .. } = item.state else {
-            return;
-        };
-        self.in_flight -= 1;
-        self.estimate.observe(now - since);
-        self.figures.computed(compute_us);
-        item.ready_at = now;
-        if now <= item.deadline() {
-            self.window.in_time();
-        } else {
-            self.window.late();
-        }
-        match result {
-            Ok(picture) => {
-                item.state = State::Picture {
-                    picture,
-                    compute_us,
-                }
-            }
-            Err(text) => {
-                item.state = State::Failed;
-                self.figures.dropped(DropReason::Failed, 1);
-                // One error an epoch: what fails once mostly fails again.
-                if !std::mem::replace(&mut self.failure_told, true) {
-                    self.outputs.push_back(Output::Error {
-                        code: Code::Internal,
-                        text,
-                    });
-                }
-            }
-        }
+        let at = self.clock.at(now);
+        self.scheduler
+            .on_done(ticket, result, compute_us, at, &mut self.out);
         self.pump(now);
     }
 
     /// The engine had no room for a job. It is offered again, until its frame would be late.
     pub fn on_refused(&mut self, ticket: u64, now: Micros) {
-        if let Some(item) = self
-            .items
-            .iter_mut()
-            .find(|item| item.ticket() == Some(ticket))
-        {
-            item.refused(now);
-            self.in_flight -= 1;
-        }
+        self.scheduler.on_refused(ticket, now);
     }
 
     /// The connection takes no further frames for now, or takes them again.
     pub fn set_blocked(&mut self, blocked: bool, now: Micros) {
-        self.blocked = blocked;
+        self.scheduler.set_blocked(blocked);
         if !blocked {
             self.pump(now);
         }
     }
 
-    /// Whether the stream is over.
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    /// When [`Self::on_deadline`] is to be called though nothing else happens.
+    pub fn next_deadline(&self) -> Option<Micros> {
+        if self.closed {
+            return None;
+        }
+        let timeout = self.last_heard_of + self.idle_timeout();
+        if self.clock.is_paused() {
+            return Some(timeout);
+        }
+        let media = [
+            self.scheduler.next_expiry(),
+            self.next_schedule(),
+            self.stalls_at().filter(|at| *at > self.last_pump),
+        ];
+        let media = media.into_iter().flatten().min();
+        let wall = media.and_then(|at| self.clock.wall(at));
+        [wall, self.scheduler.next_retry()]
+            .into_iter()
+            .flatten()
+            .chain([timeout])
+            .min()
     }
 
-    /// Which picture its frames carry.
-    pub fn image(&self) -> ImageKind {
-        self.image
-    }
-
-    /// The package of utterances still to come.
-    pub fn package_name(&self) -> &str {
-        &self.package.name
-    }
-
-    /// How long after its instant and the look-ahead the last frame was ready; negative: ahead of time.
-    pub fn lag(&self) -> Micros {
-        self.figures.lag
+    /// Time has passed.
+    pub fn on_deadline(&mut self, now: Micros) {
+        if !self.closed && now - self.last_heard_of >= self.idle_timeout() {
+            self.close(CloseReason::Timeout, now);
+        }
+        self.pump(now);
     }
 
     /// Ends the stream from the server's side, which leaves `closed` and [`Output::Closed`].
@@ -403,160 +304,200 @@ impl<P: Clone, R: Default> Stream<P, R> {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.give_up_all();
+        self.scheduler.give_up_all(&mut self.out);
         let stats = self.stats(now);
-        self.update(StreamBody::Closed(Closed { reason, stats }));
-        self.outputs.push_back(Output::Closed);
+        self.out
+            .update(StreamBody::Closed(Closed { reason, stats }));
+        self.out.push(Output::Closed);
     }
 
-    /// The connection has broken: what is kept for the client, if the stream is still open. Jobs are given up: call
-    /// [`Self::poll_output`] for them.
+    /// The connection has broken, or another takes the stream: what is kept for the client, if the stream is still open.
+    /// Jobs are given up: call [`Self::poll_output`] for them.
     pub fn detach(&mut self) -> Option<Detached<P>> {
         if std::mem::replace(&mut self.closed, true) {
             return None;
         }
-        let walk = self.next_walk();
-        self.give_up_all();
-        self.outputs
-            .retain(|output| matches!(output, Output::Cancel { .. }));
+        let walk = self.walk_after_sent();
+        self.scheduler.give_up_all(&mut self.out);
+        self.out.keep_cancellations();
         Some(Detached {
-            package: self.package.clone(),
-            token: self.terms.token.clone(),
-            rate_hz: self.rate_hz,
-            epoch: self.epoch.saturating_add(1),
+            facts: self.facts(),
+            package: self.epochs.shown().package.clone(),
+            epoch: self.epochs.current().saturating_add(1),
             walk,
-            figures: self.figures.clone(),
-            estimate: self.estimate.clone(),
-            detector: self.hearing.detector().clone(),
+            figures: self.out.figures.clone(),
+            latency: self.scheduler.latency().clone(),
+            vad: Some(self.timeline.vad().clone()),
         })
     }
 
     /// The stream's figures.
     pub fn stats(&self, now: Micros) -> StreamStats {
-        let figures = &self.figures;
-        let ms = |us: Micros| us as f64 / 1_000.0;
-        let oldest = self
-            .items
-            .front()
-            .map_or(0, |item| now - item.due.max(item.decided_at));
+        let waited = self.scheduler.oldest_waits(self.clock.at(now).media);
         StreamStats {
-            epoch: self.epoch,
-            samples: figures.samples,
-            frames_sent: figures.frames_sent,
-            idle_frames: figures.idle_frames,
-            held_frames: figures.held_frames,
-            dropped_late: figures.dropped_late,
-            dropped_no_credit: figures.dropped_no_credit,
-            dropped_interrupted: figures.dropped_interrupted,
-            dropped_failed: figures.dropped_failed,
-            duplicate_samples: figures.duplicate_samples,
-            filled_samples: figures.filled_samples,
-            credits: self.credits,
-            held_now: (self.items.len() - self.in_flight) as u32,
-            queue_age_ms: ms(oldest.max(0)),
-            compute_p50_ms: figures.compute_ms(0.5),
-            compute_p99_ms: figures.compute_ms(0.99),
-            lag_ms: ms(figures.lag),
+            epoch: self.epochs.current(),
+            credits: self.scheduler.credits(),
+            held_now: (self.scheduler.len() - self.scheduler.in_flight()) as u32,
+            queue_age_ms: waited as f64 / 1_000.0,
+            ..self.out.figures.stats()
         }
     }
 
-    /// How long after its instant a frame of `package` is of use. At least so long that a frame whose audio comes as it
-    /// is spoken can be in time.
-    pub(super) fn max_delay(&self, package: &StreamPackage<P>) -> Micros {
-        self.max_delay.max(self.look_ahead(package) + 2 * FRAME_US)
-    }
-
-    pub(super) fn look_ahead(&self, package: &StreamPackage<P>) -> Micros {
-        (package.spec.look_ahead_ms(self.rate_hz) * 1_000.0).ceil() as Micros
-    }
-
-    pub(super) fn update(&mut self, body: StreamBody) {
-        self.outputs.push_back(Output::Update(StreamUpdate {
-            body,
-            stream: self.terms.stream,
+    fn interrupt(&mut self, epoch: u32, now: MediaTime) -> Result<(), StreamError> {
+        let current = self.epochs.current();
+        if epoch <= current {
+            return Err(StreamError::EpochNotRaised { current });
+        }
+        let last_sent = self.scheduler.last_sent();
+        let oldest = self.scheduler.oldest().map(|(epoch, _)| epoch);
+        let sent = last_sent.map(|(epoch, _)| epoch);
+        let last_epoch = oldest.or(self.epochs.heard()).or(sent).unwrap_or(current);
+        let last_sequence = last_sent
+            .filter(|(epoch, _)| *epoch == last_epoch)
+            .map(|(_, sequence)| sequence);
+        let dropped = self.scheduler.len() as u64 + self.epochs.unscheduled();
+        let walk = self.walk_after_sent();
+        self.scheduler.give_up_all(&mut self.out);
+        self.epochs.interrupt(epoch, walk, now);
+        self.timeline.restart();
+        self.out.figures.dropped(DropReason::Interrupted, dropped);
+        self.out.update(StreamBody::Interrupted(Interrupted {
+            epoch,
+            last_epoch,
+            last_sequence,
+            dropped: dropped.min(u64::from(u32::MAX)) as u32,
         }));
+        Ok(())
     }
 
-    fn opened(&mut self, resumed: bool) {
-        let package = &self.package;
-        let opened = Opened {
-            success: true,
-            model_name: package.name.clone(),
-            token: self.terms.token.clone(),
-            resumed,
-            epoch: self.epoch,
-            sample_rate: self.rate_hz,
-            frame_rate: FRAMES_PER_SECOND,
-            image: self.image,
-            quality: self.terms.quality,
-            look_ahead_ms: package.spec.look_ahead_ms(self.rate_hz),
-            max_delay_ms: (self.max_delay(package) / 1_000) as u32,
-            image_size: self.image_size(),
-            frame_size: package.frame_size,
-            frame_count: package.frame_count,
-            limits: self.config.limits.clone(),
-        };
-        self.update(StreamBody::Opened(opened));
+    /// Does all that can be done now.
+    fn pump(&mut self, wall: Micros) {
+        let now = self.clock.at(wall);
+        self.last_pump = now.media;
+        while !self.closed && !self.clock.is_paused() {
+            self.scheduler.expire(now, &mut self.out);
+            self.scheduler.offer_again(now, &mut self.out);
+            self.scheduler.send(&mut self.out);
+            if !self.advance(now) {
+                break;
+            }
+        }
+        self.out.tell_drops();
     }
 
-    fn image_size(&self) -> [u32; 2] {
-        match self.image {
-            ImageKind::Mouth => self.package.image_size,
-            ImageKind::Full => self.package.frame_size,
+    /// Takes one step towards the next frame; `false` when none can be taken now.
+    fn advance(&mut self, now: Now) -> bool {
+        let frame = self.epochs.next_frame();
+        if frame == 0 && self.timeline.is_fresh() {
+            let Some(shown) = self.epochs.begin_first() else {
+                return false;
+            };
+            if self.timeline.prepare(shown.package.spec).is_err() {
+                // The caller's package is not what it was validated to be; there is no face to show.
+                self.close(CloseReason::Internal, now.wall);
+                return false;
+            }
+        }
+        match self.timeline.frame(frame) {
+            FrameAudio::Pending => self.analyse_more(now),
+            FrameAudio::Over => {
+                self.epochs.finish_first();
+                self.timeline.restart();
+                true
+            }
+            FrameAudio::Silence => self.schedule(false, now),
+            FrameAudio::Speech => self.schedule(true, now),
         }
     }
 
-    /// Frames of sound that has come, sent or dropped not yet.
-    pub(super) fn unsent(&self) -> u64 {
-        let heard = self
-            .utterances
-            .iter()
-            .enumerate()
-            .map(|(index, utterance)| {
-                let decided = if index == 0 { self.next_frame } else { 0 };
-                frame_count(utterance.received, self.rate_hz).saturating_sub(decided)
-            });
-        self.items.len() as u64 + heard.sum::<u64>()
+    /// Analyses a piece of the sound that waits, or its end; or closes the mouth where neither has come for long.
+    fn analyse_more(&mut self, now: Now) -> bool {
+        let piece = (self.settings.rate_hz / PIECES_PER_SECOND) as usize;
+        let timeline = &mut self.timeline;
+        if self.epochs.take(piece, |samples| timeline.push(samples)) {
+            return true;
+        }
+        if self.epochs.is_first_ended() && timeline.frames().is_none() {
+            timeline.finish();
+            return true;
+        }
+        let stalls = self.stalls_at().is_some_and(|at| at <= now.media);
+        if stalls {
+            let latency = self.scheduler.latency().expected();
+            self.epochs.set_clock(latency, now.media);
+            self.timeline.stall();
+        }
+        stalls
+    }
+
+    /// Schedules the next frame, which is computed if the mouth `speaks` in it, or gives it up where it could not be in
+    /// time; `false` when there is no room for it now.
+    fn schedule(&mut self, speaks: bool, now: Now) -> bool {
+        let Some(place) = self.epochs.next_place() else {
+            return false;
+        };
+        let frame = self.epochs.next_frame();
+        if speaks && self.scheduler.is_too_late(&place, now.media) {
+            let (epoch, sequence) = (place.epoch, place.sequence);
+            self.out.drop_frame(DropReason::Late, epoch, sequence);
+        } else {
+            let may_compute = !speaks || self.scheduler.may_compute();
+            if !may_compute || !self.scheduler.make_room(place.due, now, &mut self.out) {
+                return false;
+            }
+            let window = speaks.then(|| self.timeline.window(frame));
+            let last = self.timeline.frames() == Some(frame + 1);
+            let out = &mut self.out;
+            self.scheduler.schedule(place, window, last, now, out);
+        }
+        self.epochs.advance();
+        self.timeline.forget_before(frame + 1);
+        true
+    }
+
+    /// When the next frame is to be scheduled or given up.
+    fn next_schedule(&self) -> Option<MediaTime> {
+        let place = self.epochs.next_place()?;
+        // Full: the oldest makes room when the next is due. Else: the next is given up when it is too late.
+        let at = if self.scheduler.is_full() {
+            place.due
+        } else {
+            place.deadline()
+        };
+        (at > self.last_pump).then_some(at + 1)
+    }
+
+    /// When the mouth is to be closed for want of sound.
+    fn stalls_at(&self) -> Option<MediaTime> {
+        self.epochs
+            .stalls_at()
+            .filter(|_| !self.timeline.is_stalled())
     }
 
     /// Where the idle walk goes on after what has been sent.
-    pub(super) fn next_walk(&self) -> u32 {
-        let unsent = self
-            .items
-            .iter()
-            .filter(|item| Some(item.epoch) == self.utterances.front().map(|u| u.epoch));
-        self.walk
-            .wrapping_add((self.next_frame - unsent.count() as u64) as u32)
+    fn walk_after_sent(&self) -> u32 {
+        let oldest = self.scheduler.oldest().map(|(_, frame_id)| frame_id);
+        oldest.unwrap_or_else(|| self.epochs.next_walk())
     }
 
-    pub(super) fn give_up_all(&mut self) {
-        for item in self.items.drain(..) {
-            if let Some(ticket) = item.ticket() {
-                self.outputs.push_back(Output::Cancel { ticket });
-            }
-        }
-        self.in_flight = 0;
-        self.utterances.clear();
-        self.dropping = None;
+    fn idle_timeout(&self) -> Micros {
+        Micros::from(self.settings.params.config.idle_timeout_ms) * 1_000
     }
 }
 
-impl<P, R> Stream<P, R> {
-    /// The sample of frame `frame`, at the stream's rate.
-    pub(super) fn sample(&self, frame: u64) -> u64 {
-        frame_sample(frame, self.rate_hz)
+#[cfg(test)]
+impl<P: Clone, R: Default> Stream<P, R> {
+    pub(super) fn epoch(&self) -> u32 {
+        self.epochs.current()
     }
 
-    /// The instant of frame `frame` of the first utterance.
-    pub(super) fn due(&self, frame: u64) -> Micros {
-        self.utterances
-            .front()
-            .map_or(0, |utterance| utterance.anchor)
-            + frame_us(frame)
+    /// Position of the next sample of the last utterance; samples that wait in all.
+    pub(super) fn received_and_waiting(&self) -> (u64, usize) {
+        self.epochs.received_and_waiting()
     }
 
-    /// The idle frame at a place of the walk of `package`.
-    pub(super) fn avatar_frame(package: &StreamPackage<P>, frame_id: u32) -> u32 {
-        ping_pong(frame_id, package.frame_count)
+    /// Frames scheduled and not sent; those of them that the engine has.
+    pub(super) fn scheduled_and_in_flight(&self) -> (usize, usize) {
+        (self.scheduler.len(), self.scheduler.in_flight())
     }
 }

@@ -6,9 +6,11 @@
 //! so whole sessions run in tests in no time.
 //!
 //! ```text
-//! audio ─ Utterance (PCM, by position) ─ Hearing (rows, speech or silence) ─ frames, in order ─ Output::Compute
-//!                                                                                             └ Output::Frame
+//! audio ─ Epochs (PCM by position, instants) ─ FeatureTimeline (features, speech or silence) ─ Scheduler ─ Output::Compute
+//!                      MediaClock: time without pauses                                                  └ Output::Frame
 //! ```
+//!
+//! Each part owns its state; [`Stream`] only passes on what comes between them.
 //!
 //! What holds:
 //! - Frame n of an epoch belongs to sample ⌊n · rate / 25⌋ of it: integers, so no drift.
@@ -18,27 +20,30 @@
 //! - Whatever the client sends, the memory held is bounded by [`StreamConfig`].
 
 mod clock;
+mod concurrency;
+mod envelope;
 mod epochs;
+mod error;
 mod figures;
-mod hearing;
 mod machine;
-mod pump;
-mod speech;
+mod outputs;
+mod resume;
+mod scheduler;
+mod settings;
 #[cfg(test)]
 mod tests;
-mod utterance;
-
-use std::sync::Arc;
+mod timeline;
 
 use bytes::Bytes;
 
-use crate::audio::{FrontEndSpec, SilenceLimits};
-use crate::protocol::Code;
+use crate::audio::{FeatureFrame, FeatureSlot, FrontEndSpec, VadParams};
 use crate::protocol::stream::{ImageKind, StreamFrame, StreamLimits, StreamUpdate};
 
 pub use clock::{Micros, frame_count, frame_sample};
-pub use hearing::{Hearing, StreamRow};
-pub use machine::{Detached, Stream, Terms};
+pub use error::StreamError;
+pub use machine::{Detached, Stream};
+pub use resume::{ResumeFacts, check_open};
+pub use settings::StreamParams;
 
 /// The limits of a stream, and what it does in their bounds.
 #[derive(Debug, Clone)]
@@ -53,8 +58,11 @@ pub struct StreamConfig {
     pub max_utterances: usize,
     /// A stream whose client is silent for so long is closed, ms.
     pub idle_timeout_ms: u32,
+    /// The mouth is closed when so long no sound has come to follow what was heard, though its end was not told, ms. 0:
+    /// never.
+    pub stall_ms: u32,
     /// What counts as speech.
-    pub silence: SilenceLimits,
+    pub vad: VadParams,
 }
 
 impl Default for StreamConfig {
@@ -73,7 +81,8 @@ impl Default for StreamConfig {
             max_jobs: 4,
             max_utterances: 16,
             idle_timeout_ms: 300_000,
-            silence: SilenceLimits::default(),
+            stall_ms: 500,
+            vad: VadParams::default(),
         }
     }
 }
@@ -95,7 +104,7 @@ pub struct StreamPackage<P> {
     pub image_size: [u32; 2],
 }
 
-/// A frame to be computed. `R` is what the caller keeps with each encoder row: its features, once they are there.
+/// A frame to be computed. `R` is the caller's place for the features of a feature frame.
 #[derive(Debug)]
 pub struct FrameJob<P, R> {
     /// Names the job in [`Stream::on_done`], [`Stream::on_refused`] and [`Output::Cancel`].
@@ -104,8 +113,8 @@ pub struct FrameJob<P, R> {
     pub package: P,
     /// Position on the package's idle walk, which may run past its last frame.
     pub frame_id: u32,
-    /// The rows of the frame's window, in order.
-    pub rows: Vec<StreamRow<R>>,
+    /// The feature frames that the frame hears, in order.
+    pub window: Vec<FeatureSlot<FeatureFrame<R>>>,
     /// Which picture is wanted.
     pub image: ImageKind,
     /// JPEG quality, 1 to 100.
@@ -116,7 +125,7 @@ impl<P: Clone, R> Clone for FrameJob<P, R> {
     fn clone(&self) -> Self {
         Self {
             package: self.package.clone(),
-            rows: self.rows.clone(),
+            window: self.window.clone(),
             ..*self
         }
     }
@@ -141,12 +150,7 @@ pub enum Output<P, R> {
     /// Send a message about the stream.
     Update(StreamUpdate),
     /// Send an error that names the stream.
-    Error {
-        /// What kind.
-        code: Code,
-        /// For a person: what was wrong, and what to do.
-        text: String,
-    },
+    Error(StreamError),
     /// Compute a frame, then call [`Stream::on_done`].
     Compute(FrameJob<P, R>),
     /// The result of this job is no longer wanted; no call is expected.
@@ -157,5 +161,3 @@ pub enum Output<P, R> {
     /// The stream is over: forget it.
     Closed,
 }
-
-type SharedPackage<P> = Arc<StreamPackage<P>>;

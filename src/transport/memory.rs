@@ -81,7 +81,12 @@ impl<S: Session> MemoryConnection<S> {
         while let Some(event) = self.events.take() {
             self.session.on_event(event, self.now, &mut self.outbox);
         }
-        self.outbox.pop()
+        let was_over = self.outbox.is_over();
+        let message = self.outbox.pop();
+        if was_over && !self.outbox.is_over() {
+            self.session.on_writable(self.now, &mut self.outbox);
+        }
+        message
     }
 
     /// The next message for the client; waits in real time, at most `limit`, for work to finish.

@@ -122,8 +122,8 @@ class Socket:
 class Stream:
     """What a client knows of one of its streams, and the rules for what the server says of it."""
 
-    def __init__(self, rate, credits):
-        self.rate, self.credits, self.granted = rate, credits, credits
+    def __init__(self, rate, image, credits):
+        self.rate, self.image, self.credits, self.granted = rate, image, credits, credits
         self.opened = None
         self.epoch = 0  # the highest that was sent
         self.floor = 0  # no frame of a lower epoch may come
@@ -161,6 +161,8 @@ class Stream:
 
     def take_update(self, message):
         kind = message["type"]
+        if kind in ("opened", "changed"):
+            self.model = message["model_name"]  # what it is resumed with
         if kind == "opened":
             self.opened = message
             self.epoch = self.floor = message["epoch"]
@@ -202,7 +204,7 @@ class Client:
         finally:
             for stream in self.streams.values():
                 if stream.opened:
-                    self.tally.tokens.append((stream.opened["token"], stream.opened["model_name"], stream.rate))
+                    self.tally.tokens.append((stream.opened["token"], stream.model, stream.rate, stream.image))
             self.socket.abort()
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError, Cut):
@@ -256,10 +258,10 @@ class Client:
         if self.dice.random() < 0.3:
             fields["max_delay_ms"] = self.dice.choice((0, 200, 2_000, 60_000))
         if self.tally.tokens and self.dice.random() < 0.5:
-            fields["token"], fields["model_name"], rate = self.tally.tokens.pop()
+            fields["token"], fields["model_name"], rate, fields["image"] = self.tally.tokens.pop()
             fields["sample_rate"] = rate
         # A server caps what is saved up; granted is what it may never pass.
-        self.streams[number] = Stream(rate, credits)
+        self.streams[number] = Stream(rate, fields["image"], credits)
         await self.say("open", number, **fields)
         for _ in range(200):
             stream = self.streams.get(number)

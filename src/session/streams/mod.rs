@@ -1,69 +1,63 @@
-//! The streams of one connection (`lipsync.v2`): each a state machine of [`crate::stream`], fed with
-//! messages, results and the time; what it wants is sent and computed here.
+//! The streams of one connection (`lipsync.v2`): each a state machine of [`crate::stream`], fed with messages, results
+//! and the time; what it wants is sent and computed here.
+//!
+//! A stream belongs to its connection alone, so no lock is taken for a frame. One that another connection takes up by
+//! its token is handed over through the [registry](super::registry), by the thread that has it.
 
+mod error;
+mod jobs;
 mod open;
+mod served;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Cancel, Done, Job, JobAudio, PictureKind, WindowRow};
-use crate::model::Package;
-use crate::observe::Stats;
+use crate::engine::Done;
 use crate::protocol::stream::{
-    AudioChunk, CloseReason, Closed, DropReason, FLAG_HELD, FLAG_IDLE, ImageKind, StreamBody,
-    StreamControl, StreamRequest, StreamUpdate,
+    AudioChunk, CloseReason, Open, StreamBody, StreamBusy, StreamControl, StreamRequest,
+    StreamUpdate,
 };
-use crate::protocol::{Code, ErrorReply, Protocol};
-use crate::stream::{FrameJob, Micros, Output, StreamPicture, StreamRow};
+use crate::protocol::{Code, Protocol};
+use crate::stream::{Micros, StreamParams, StreamPicture, check_open};
 use crate::transport::Outbox;
 
+use super::error::SessionError;
+use super::event::StreamEvent;
 use super::link::ClientLink;
-use super::resumable::{LiveState, ServedStream, SharedLive, lock};
+use super::registry::{Claim, ClaimId, HANDOVER_LIMIT, Place};
 
-/// While a client does not take what is sent, it is looked at so often whether it does again.
-const BLOCKED_RETRY: Duration = Duration::from_millis(10);
+use error::StreamRequestError;
+use jobs::JobTable;
+use served::{PackageStream, ServedStream};
 
 /// The streams of a connection, and their work in the engine.
 #[derive(Default)]
 pub(super) struct Streams {
-    open: BTreeMap<u16, OpenStream>,
-    /// By the connection's ticket.
-    jobs: HashMap<u64, StreamJob>,
-    /// Where the streams' clocks begin.
-    origin: Option<Instant>,
+    open: BTreeMap<u16, ServedStream>,
+    /// Streams that another connection is still to hand over.
+    takeovers: BTreeMap<u16, Takeover>,
+    jobs: JobTable,
+    clock: StreamClock,
     /// Some stream waits for the connection to take more.
-    blocked_until: Option<Instant>,
+    blocked: bool,
 }
 
-/// A stream of this connection, counted as open for as long as this lives.
-struct OpenStream {
-    live: SharedLive,
-    stats: Arc<Stats>,
+/// A stream that was asked for by its token and is on another connection.
+struct Takeover {
+    open: Open,
+    params: StreamParams,
+    token: Box<str>,
+    claim: ClaimId,
+    deadline: Instant,
 }
 
-impl OpenStream {
-    fn new(live: SharedLive, stats: Arc<Stats>) -> OpenStream {
-        count(&stats.streams.open, 1);
-        OpenStream { live, stats }
-    }
+/// From instants to the streams' µs.
+#[derive(Default)]
+struct StreamClock {
+    origin: Option<Instant>,
 }
 
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        count(&self.stats.streams.open, -1);
-    }
-}
-
-struct StreamJob {
-    stream: u16,
-    /// The stream's own ticket; `None` once it does not want the result any more.
-    ticket: Option<u64>,
-    cancel: Cancel,
-}
-
-impl Streams {
+impl StreamClock {
     fn micros(&mut self, now: Instant) -> Micros {
         let origin = *self.origin.get_or_insert(now);
         now.saturating_duration_since(origin).as_micros() as Micros
@@ -71,24 +65,6 @@ impl Streams {
 
     fn instant(&self, at: Micros) -> Option<Instant> {
         Some(self.origin? + Duration::from_micros(at.max(0) as u64))
-    }
-
-    /// When a stream wants to be called.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = self
-            .open
-            .values()
-            .filter_map(|open| match &lock(&open.live).state {
-                LiveState::Attached(stream) => stream.next_deadline(),
-                _ => None,
-            });
-        let next = deadlines.min().and_then(|at| self.instant(at));
-        next.into_iter().chain(self.blocked_until).min()
-    }
-
-    /// Whether `ticket` is of a stream.
-    pub(super) fn owns(&self, ticket: u64) -> bool {
-        self.jobs.contains_key(&ticket)
     }
 }
 
@@ -103,12 +79,12 @@ impl Streams {
     ) {
         let id = request.stream;
         let done = match request.body {
-            StreamControl::Open(open) => self.open_stream(id, &open, link, now, out),
+            StreamControl::Open(open) => self.open_stream(id, open, link, now, out),
             StreamControl::Change { model_name } => {
                 self.change_stream(id, &model_name, link, now, out)
             }
-            control => self.with_stream(id, link, now, out, |stream, now| {
-                stream.on_control(&control, now)
+            control => self.with_stream(id, link, now, out, |stream, at| {
+                stream.on_control(&control, at);
             }),
         };
         tell(id, done, link, out);
@@ -123,10 +99,13 @@ impl Streams {
         out: &mut Outbox,
     ) {
         let id = chunk.stream;
-        let done = self.with_stream(id, link, now, out, |stream, now| {
-            stream.on_audio(chunk, now)
-        });
+        let done = self.with_stream(id, link, now, out, |stream, at| stream.on_audio(chunk, at));
         tell(id, done, link, out);
+    }
+
+    /// Whether `ticket` is of a stream.
+    pub(super) fn owns(&self, ticket: u64) -> bool {
+        self.jobs.owns(ticket)
     }
 
     /// A frame of a stream is done.
@@ -137,10 +116,9 @@ impl Streams {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let Some(job) = self.jobs.remove(&done.ticket) else {
+        let Some((id, ticket)) = self.jobs.done(done.ticket) else {
             return;
         };
-        let Some(ticket) = job.ticket else { return };
         let result = done
             .result
             .map_err(|error| error.to_string())
@@ -151,41 +129,65 @@ impl Streams {
             });
         let compute_us = done.compute.as_micros().min(u128::from(u32::MAX)) as u32;
         // Its stream may be closed meanwhile.
-        let _ = self.with_stream(job.stream, link, now, out, |stream, now| {
-            stream.on_done(ticket, result, compute_us, now);
+        let _ = self.with_stream(id, link, now, out, |stream, at| {
+            stream.on_done(ticket, result, compute_us, at);
         });
     }
 
-    /// The deadline of some stream has come.
-    pub(super) fn on_deadline(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
-        let unblock = self.blocked_until.is_some_and(|at| at <= now);
-        if unblock {
-            self.blocked_until = out.is_over().then_some(now + BLOCKED_RETRY);
-        }
-        let free = self.blocked_until.is_none();
-        let ids: Vec<u16> = self.open.keys().copied().collect();
-        for id in ids {
-            let _ = self.with_stream(id, link, now, out, |stream, now| {
-                if unblock && free {
-                    stream.set_blocked(false, now);
-                }
-                if stream.next_deadline().is_some_and(|at| at <= now) {
-                    stream.on_deadline(now);
-                }
-            });
-        }
-    }
-
-    /// A stream of this connection may have been taken up by another: if so, the client is told. Asked of a
-    /// stream that is still here, or is open anew, it changes nothing.
-    pub(super) fn on_taken(
+    /// A takeover goes on.
+    pub(super) fn on_event(
         &mut self,
-        id: u16,
+        event: StreamEvent,
         link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
     ) {
-        let _ = self.with_stream(id, link, now, out, |_, _| {});
+        match event {
+            StreamEvent::HandOver { stream, token } => {
+                self.hand_over(stream, &token, link, now, out);
+            }
+            StreamEvent::HandedOver { stream } => self.take_over(stream, link, now, out),
+        }
+    }
+
+    /// When a stream wants to be called.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let streams = self.open.values();
+        let next = streams.filter_map(|served| served.stream().next_deadline());
+        let next = next.min().and_then(|at| self.clock.instant(at));
+        let takeovers = self.takeovers.values().map(|takeover| takeover.deadline);
+        next.into_iter().chain(takeovers).min()
+    }
+
+    /// The deadline of some stream has come.
+    pub(super) fn on_deadline(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        let at = self.clock.micros(now);
+        let is_due = |due: Option<Micros>| due.is_some_and(|due| due <= at);
+        let due: Vec<u16> = self
+            .open
+            .iter()
+            .filter(|(_, served)| is_due(served.stream().next_deadline()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let _ = self.with_stream(id, link, now, out, |stream, at| stream.on_deadline(at));
+        }
+        let overdue = self.takeovers.iter().filter(|(_, t)| t.deadline <= now);
+        let overdue: Vec<u16> = overdue.map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.take_over(id, link, now, out);
+        }
+    }
+
+    /// The connection takes more again.
+    pub(super) fn on_writable(&mut self, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        if std::mem::take(&mut self.blocked) {
+            for id in self.ids() {
+                let _ = self.with_stream(id, link, now, out, |stream, at| {
+                    stream.set_blocked(false, at);
+                });
+            }
+        }
     }
 
     /// Ends all streams.
@@ -196,9 +198,13 @@ impl Streams {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let ids: Vec<u16> = self.open.keys().copied().collect();
-        for id in ids {
-            let _ = self.with_stream(id, link, now, out, |stream, now| stream.close(reason, now));
+        for id in self.ids() {
+            let _ = self.with_stream(id, link, now, out, |stream, at| stream.close(reason, at));
+        }
+        for (id, takeover) in std::mem::take(&mut self.takeovers) {
+            let registry = &link.context().streams;
+            registry.withdraw(&takeover.token, takeover.claim);
+            tell(id, Err(SessionError::ShuttingDown.into()), link, out);
         }
     }
 
@@ -222,24 +228,136 @@ impl Streams {
 
     /// The connection has broken: its streams are kept for their clients, their work is given up.
     pub(super) fn detach_all(&mut self, link: &mut ClientLink, now: Instant) {
-        for job in self.jobs.values() {
-            job.cancel.cancel();
+        let at = self.clock.micros(now);
+        for (id, served) in std::mem::take(&mut self.open) {
+            self.jobs.cancel_all(id);
+            served.leave(id, at, link, now);
         }
-        for open in std::mem::take(&mut self.open).into_values() {
-            let mut live = lock(&open.live);
-            let LiveState::Attached(mut stream) =
-                std::mem::replace(&mut live.state, LiveState::Gone)
-            else {
-                continue;
-            };
-            let token = stream.token().to_owned();
-            match stream.detach() {
-                Some(detached) => live.state = LiveState::Detached(Box::new(detached)),
-                None => live.permit = None,
+        for takeover in std::mem::take(&mut self.takeovers).into_values() {
+            let registry = &link.context().streams;
+            registry.withdraw(&takeover.token, takeover.claim);
+        }
+    }
+
+    fn open_stream(
+        &mut self,
+        id: u16,
+        open: Open,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), StreamRequestError> {
+        if link.is_draining() {
+            return Err(SessionError::ShuttingDown.into());
+        }
+        if self.open.contains_key(&id) || self.takeovers.contains_key(&id) {
+            return Err(StreamRequestError::Exists { stream: id });
+        }
+        let limit = link.context().limits.max_streams as usize;
+        if self.open.len() + self.takeovers.len() >= limit {
+            return Err(StreamRequestError::TooMany { limit });
+        }
+        // All that can be refused is, before anything of a stream that is to be taken up changes.
+        check_open(&open)?;
+        let package = link.context().find(&open.model_name)?;
+        let params = open::params(id, &open, &package, link.context())?;
+        let at = self.clock.micros(now);
+        let served = match &open.token {
+            None => open::open_new(&open, &package, params, link, at, now)?,
+            Some(token) => {
+                let taker = Place {
+                    events: link.events().clone(),
+                    stream: id,
+                };
+                match link.context().streams.claim(token, &open, taker, now)? {
+                    Claim::Kept(kept) => open::resume(&open, params, *kept, link, at)?,
+                    Claim::Asked(claim) => {
+                        let takeover = Takeover {
+                            token: token.clone(),
+                            open,
+                            params,
+                            claim,
+                            deadline: now + HANDOVER_LIMIT,
+                        };
+                        self.takeovers.insert(id, takeover);
+                        return Ok(());
+                    }
+                }
             }
-            drop(live);
-            link.context().resumable.keep(&token, now);
+        };
+        self.serve(id, served, link, now, out)
+    }
+
+    /// A stream has begun here.
+    fn serve(
+        &mut self,
+        id: u16,
+        served: ServedStream,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), StreamRequestError> {
+        self.open.insert(id, served);
+        self.with_stream(id, link, now, out, |_, _| {})
+    }
+
+    fn change_stream(
+        &mut self,
+        id: u16,
+        model_name: &str,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), StreamRequestError> {
+        let at = self.clock.micros(now);
+        let Some(served) = self.open.get_mut(&id) else {
+            return Err(self.missing(id));
+        };
+        open::change(served, model_name, link, at)?;
+        self.with_stream(id, link, now, out, |_, _| {})
+    }
+
+    /// Another connection wants a stream of this one. Where that is so still, the stream leaves, and the client here is
+    /// told.
+    fn hand_over(
+        &mut self,
+        id: u16,
+        token: &str,
+        link: &mut ClientLink,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let is_wanted = link.context().streams.is_wanted(token);
+        let is_here = |served: &ServedStream| served.stream().token() == token;
+        if !is_wanted || !self.open.get(&id).is_some_and(is_here) {
+            return;
         }
+        if let Some(served) = self.open.remove(&id) {
+            self.jobs.cancel_all(id);
+            let at = self.clock.micros(now);
+            link.send_update(served.leave(id, at, link, now), out);
+        }
+    }
+
+    /// The stream that this connection waits for was handed over, or will not be.
+    fn take_over(&mut self, id: u16, link: &mut ClientLink, now: Instant, out: &mut Outbox) {
+        let Some(takeover) = self.takeovers.remove(&id) else {
+            return;
+        };
+        let registry = &link.context().streams;
+        let done = match registry.collect(&takeover.token, takeover.claim) {
+            Some(kept) => {
+                let at = self.clock.micros(now);
+                let Takeover { open, params, .. } = takeover;
+                open::resume(&open, params, *kept, link, at)
+                    .and_then(|served| self.serve(id, served, link, now, out))
+            }
+            None => {
+                let limit_ms = HANDOVER_LIMIT.as_millis();
+                Err(StreamRequestError::NotHandedOver { limit_ms })
+            }
+        };
+        tell(id, done, link, out);
     }
 
     /// Calls a stream, then does what it wants.
@@ -249,181 +367,51 @@ impl Streams {
         link: &mut ClientLink,
         now: Instant,
         out: &mut Outbox,
-        call: impl FnOnce(&mut ServedStream, Micros),
-    ) -> Result<(), ErrorReply> {
-        let at = self.micros(now);
-        let Some(shared) = self.open.get(&id).map(|open| open.live.clone()) else {
-            return Err(unknown(id));
+        call: impl FnOnce(&mut PackageStream, Micros),
+    ) -> Result<(), StreamRequestError> {
+        let at = self.clock.micros(now);
+        let Some(served) = self.open.get_mut(&id) else {
+            return Err(self.missing(id));
         };
-        let mut live = lock(&shared);
-        let stream = match &mut live.state {
-            LiveState::Attached(stream) => stream,
-            LiveState::Taken(stats) => {
-                let body = StreamBody::Closed(Closed {
-                    reason: CloseReason::TakenOver,
-                    stats: std::mem::take(stats),
-                });
-                let update = StreamUpdate { body, stream: id };
-                link.send_update(update, out);
-                self.forget(id);
-                return Err(unknown(id));
-            }
-            LiveState::Detached(_) | LiveState::Gone => {
-                self.forget(id);
-                return Err(unknown(id));
-            }
-        };
-        call(stream, at);
-        let mut is_over = false;
-        while let Some(output) = stream.poll_output() {
-            match output {
-                Output::Frame(frame) => {
-                    let figures = &link.context().stats.streams;
-                    count(&figures.frames_sent, 1);
-                    count(
-                        &figures.idle_frames,
-                        i64::from(frame.flags & FLAG_IDLE != 0),
-                    );
-                    count(
-                        &figures.held_frames,
-                        i64::from(frame.flags & FLAG_HELD != 0),
-                    );
-                    link.send_stream_frame(frame, out);
-                }
-                Output::Update(update) => {
-                    count_drops(&link.context().stats, &update.body);
-                    link.send_update(update, out);
-                }
-                Output::Error { code, text } => {
-                    let error = ErrorReply {
-                        stream: Some(id),
-                        ..ErrorReply::new(code, text)
-                    };
-                    link.send_error(error, Protocol::Json, out);
-                }
-                Output::Compute(job) => {
-                    let ticket = job.ticket;
-                    if !self.compute(id, job, link) {
-                        stream.on_refused(ticket, at);
-                    }
-                }
-                Output::Cancel { ticket } => {
-                    let job = self.jobs.values_mut();
-                    if let Some(job) = job
-                        .into_iter()
-                        .find(|job| job.stream == id && job.ticket == Some(ticket))
-                    {
-                        job.ticket = None;
-                        job.cancel.cancel();
-                    }
-                }
-                Output::Closed => is_over = true,
-            }
-        }
-        if out.is_over() && !is_over {
-            stream.set_blocked(true, at);
-            self.blocked_until.get_or_insert(now + BLOCKED_RETRY);
-        }
-        if is_over {
-            link.context().resumable.remove(stream.token());
-            live.state = LiveState::Gone;
-            live.permit = None;
+        call(served.stream_mut(), at);
+        if served.flush(id, at, &mut self.jobs, link, out) {
+            link.context().streams.remove(served.stream().token());
             self.open.remove(&id);
+        } else if out.is_over() {
+            served.stream_mut().set_blocked(true, at);
+            self.blocked = true;
         }
         Ok(())
     }
 
-    /// Gives a frame to the engine; `false` when there is no room.
-    fn compute(
-        &mut self,
-        id: u16,
-        job: FrameJob<Arc<Package>, crate::engine::Row>,
-        link: &mut ClientLink,
-    ) -> bool {
-        if self.jobs.len() >= link.context().max_stream_jobs() {
-            return false;
+    fn missing(&self, stream: u16) -> StreamRequestError {
+        if self.takeovers.contains_key(&stream) {
+            StreamRequestError::BeingTakenOver { stream }
+        } else {
+            StreamRequestError::NotOpen { stream }
         }
-        let ticket = link.next_ticket();
-        let cancel = Cancel::default();
-        let rows = job.rows.into_iter().map(|row| match row {
-            StreamRow::Zero => WindowRow::Zero,
-            StreamRow::Row { mel, slot } => WindowRow::Row {
-                mel,
-                features: slot,
-            },
-        });
-        let submitted = link.context().engine.submit(Job {
-            connection: link.connection(),
-            ticket,
-            package: job.package,
-            frame_id: job.frame_id,
-            audio: JobAudio::Rows(rows.collect()),
-            picture: picture_kind(job.image),
-            quality: Some(job.quality),
-            cancel: Some(cancel.clone()),
-            reply: link.deliver(),
-        });
-        if submitted.is_ok() {
-            let job = StreamJob {
-                stream: id,
-                ticket: Some(job.ticket),
-                cancel,
-            };
-            self.jobs.insert(ticket, job);
-        }
-        submitted.is_ok()
     }
 
-    /// A stream of this connection is no longer its own.
-    fn forget(&mut self, id: u16) {
-        self.open.remove(&id);
-        for job in self.jobs.values_mut().filter(|job| job.stream == id) {
-            job.ticket = None;
-            job.cancel.cancel();
-        }
+    fn ids(&self) -> Vec<u16> {
+        self.open.keys().copied().collect()
     }
 }
 
-fn count_drops(stats: &Stats, body: &StreamBody) {
-    let figures = &stats.streams;
-    match body {
-        StreamBody::Dropped(dropped) => {
-            let counter = match dropped.reason {
-                DropReason::Late => &figures.dropped_late,
-                DropReason::NoCredit => &figures.dropped_no_credit,
-                _ => return,
-            };
-            count(counter, dropped.count as i64);
+/// Tells the client why something was not done.
+fn tell(id: u16, done: Result<(), StreamRequestError>, link: &mut ClientLink, out: &mut Outbox) {
+    match done {
+        Ok(()) => {}
+        Err(StreamRequestError::NoRoom(full)) => {
+            link.context().stats.busy();
+            let body = StreamBody::Busy(StreamBusy {
+                success: false,
+                code: Code::Busy.as_str(),
+                error: StreamRequestError::NoRoom(full).to_string(),
+                capacity: full.capacity,
+                active: full.active,
+            });
+            link.send_update(StreamUpdate { body, stream: id }, out);
         }
-        StreamBody::Interrupted(interrupted) => {
-            count(&figures.dropped_interrupted, i64::from(interrupted.dropped));
-        }
-        _ => {}
+        Err(error) => link.send_error(error.reply(id), Protocol::Json, out),
     }
-}
-
-fn tell(id: u16, done: Result<(), ErrorReply>, link: &ClientLink, out: &mut Outbox) {
-    if let Err(error) = done {
-        let error = ErrorReply {
-            stream: Some(id),
-            ..error
-        };
-        link.send_error(error, Protocol::Json, out);
-    }
-}
-
-fn unknown(id: u16) -> ErrorReply {
-    let text = format!("stream {id} is not open on this connection; open it first");
-    ErrorReply::new(Code::UnknownStream, text)
-}
-
-fn picture_kind(image: ImageKind) -> PictureKind {
-    match image {
-        ImageKind::Mouth => PictureKind::Mouth,
-        ImageKind::Full => PictureKind::Full,
-    }
-}
-
-fn count(counter: &AtomicU64, by: i64) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
 }

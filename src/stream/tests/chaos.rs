@@ -55,11 +55,11 @@ proptest! {
         let mut allowed = u64::from(credits);
         let mut void = 0;
         for step in steps {
-            let epoch = world.stream.epoch;
+            let epoch = world.stream.epoch();
             let frames = world.frames.len();
             match step {
                 Step::Audio { epoch: up, offset, ms, loud } => {
-                    let at = world.stream.utterances.back().map_or(0, |utterance| utterance.received);
+                    let at = world.stream.received_and_waiting().0;
                     let first = (if up == 0 { at } else { 0 }).saturating_add_signed(offset);
                     let samples = if loud { speech(ms) } else { silence(ms) };
                     world.audio(epoch + up, first, &samples);
@@ -91,29 +91,31 @@ proptest! {
                     let detached = world.stream.detach().unwrap();
                     world.drain();
                     prop_assert!(world.jobs.is_empty());
-                    let open = Open { credits: 0, ..open_message() };
+                    let model_name = detached.facts().model_name.clone();
+                    let open = Open { credits: 0, model_name, ..open_message() };
                     allowed = world.frames.len() as u64;
-                    world.stream = Stream::resume(detached, &open, StreamConfig::default(), terms(), world.now).unwrap();
+                    world.stream = Stream::resume(detached, &open, params(), world.now).unwrap();
                     world.drain();
-                    void = world.stream.epoch;
+                    void = world.stream.epoch();
                 }
                 Step::Slow(ms) => world.compute = Micros::from(ms) * MS,
                 Step::Fail(fails) => world.fails = fails,
             }
             prop_assert!(world.frames[frames..].iter().all(|(_, frame)| frame.epoch >= void));
             prop_assert!(world.frames.len() as u64 <= allowed);
-            let waiting: usize = world.stream.utterances.iter().map(|utterance| utterance.waiting.len()).sum();
+            let (_, waiting) = world.stream.received_and_waiting();
+            let (scheduled, in_flight) = world.stream.scheduled_and_in_flight();
             prop_assert!(waiting <= 60 * RATE as usize);
-            prop_assert!(world.stream.items.len() <= 50);
+            prop_assert!(scheduled <= 50);
             prop_assert!(world.jobs.len() <= 4);
-            prop_assert_eq!(world.jobs.len(), world.stream.in_flight);
+            prop_assert_eq!(world.jobs.len(), in_flight);
         }
         world.check();
         // Whatever happened: the next utterance is seen to its end.
         world.control(StreamControl::Resume);
         world.compute = 10 * MS;
         world.fails = false;
-        let epoch = world.stream.epoch + 1;
+        let epoch = world.stream.epoch() + 1;
         world.control(StreamControl::Interrupt { epoch });
         world.control(StreamControl::Credit { frames: 1_000 });
         world.audio(epoch, 0, &speech(1_000));

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 mod chaos;
+mod pauses;
 mod sessions;
+mod stalls;
 mod timing;
 
 use super::*;
 use crate::base::ping_pong::ping_pong;
+use crate::protocol::Code;
 use crate::protocol::stream::{
     AudioChunk, DropReason, FLAG_HELD, FLAG_IDLE, FLAG_LAST, Interrupted, Open, StreamBody,
     StreamControl,
@@ -45,11 +48,12 @@ fn open_message() -> Open {
     }
 }
 
-fn terms() -> Terms {
-    Terms {
+fn params() -> StreamParams {
+    StreamParams {
         stream: 7,
         token: "token".into(),
         quality: 90,
+        config: StreamConfig::default(),
     }
 }
 
@@ -92,7 +96,13 @@ impl World {
 
     fn with(open: Open, config: StreamConfig, spec: FrontEndSpec) -> Self {
         let now = 1_000_000;
-        let stream = Stream::open(&open, package(1, spec), config, terms(), now).unwrap();
+        let stream = Stream::open(
+            &open,
+            package(1, spec),
+            StreamParams { config, ..params() },
+            now,
+        )
+        .unwrap();
         let mut world = Self {
             stream,
             now,
@@ -119,7 +129,7 @@ impl World {
                     assert_eq!(update.stream, 7);
                     self.updates.push(update.body);
                 }
-                Output::Error { code, .. } => self.errors.push(code),
+                Output::Error(error) => self.errors.push(error.code()),
                 Output::Compute(job) if self.jobs.len() >= self.max_queue => {
                     self.stream.on_refused(job.ticket, self.now);
                 }

@@ -162,7 +162,7 @@ fn a_start_and_a_change_take_effect_with_the_next_epoch() {
         world
             .jobs
             .iter()
-            .all(|(job, _)| job.package == 1 && job.rows.len() == 1)
+            .all(|(job, _)| job.package == 1 && job.window.len() == 1)
     );
     world.control(StreamControl::End { epoch: 1 });
     let mut packages = Vec::new();
@@ -171,7 +171,7 @@ fn a_start_and_a_change_take_effect_with_the_next_epoch() {
             world
                 .jobs
                 .iter()
-                .map(|(job, _)| (job.package, job.rows.len())),
+                .map(|(job, _)| (job.package, job.window.len())),
         );
         world.wait(5 * MS);
     }
@@ -224,21 +224,16 @@ fn a_broken_connection_is_taken_up_without_old_frames() {
     world.drain();
     assert!(world.jobs.is_empty());
     assert!(world.stream.detach().is_none() && world.stream.next_deadline().is_none());
-    assert_eq!(detached.token(), "token");
     let wrong = Open {
         sample_rate_hz: 24_000,
         ..open_message()
     };
-    assert_eq!(detached.check(&wrong).unwrap_err().0, Code::BadValue);
-    detached.check(&open_message()).unwrap();
-    world.stream = Stream::resume(
-        detached,
-        &open_message(),
-        StreamConfig::default(),
-        terms(),
-        world.now,
-    )
-    .unwrap();
+    assert_eq!(
+        detached.facts().check(&wrong).unwrap_err().code(),
+        Code::BadValue
+    );
+    detached.facts().check(&open_message()).unwrap();
+    world.stream = Stream::resume(detached, &open_message(), params(), world.now).unwrap();
     world.drain();
     let opened = world
         .updates

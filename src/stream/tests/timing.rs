@@ -143,7 +143,7 @@ fn epochs_follow_one_another_without_a_pause_between_their_clocks() {
         .collect();
     assert_eq!(lasts, [0, 1, 2, 3]);
     for _ in 0..20 {
-        let epoch = world.stream.epoch + 1;
+        let epoch = world.stream.epoch() + 1;
         world.control(StreamControl::Pause);
         world.audio(epoch, 0, &speech(100));
     }

@@ -1,5 +1,8 @@
 //! Stream mode, from audio to frames: through the whole server, in memory and over sockets.
 
+mod serving;
+mod takeover;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,12 +96,25 @@ impl Talk {
 
     /// Takes one message.
     fn take(&mut self) -> bool {
-        match self.connection.wait(Duration::from_millis(200)) {
-            Some(Outgoing::Binary(bytes)) => self.frames.push(StreamFrame::decode(bytes).unwrap()),
-            Some(Outgoing::Text(text)) => self.texts.push(serde_json::from_str(&text).unwrap()),
-            None => return false,
-        }
+        let Some(message) = self.connection.wait(Duration::from_millis(200)) else {
+            return false;
+        };
+        self.keep(message);
         true
+    }
+
+    /// Lets the connection do all that it has to do, as its thread would.
+    fn run(&mut self) {
+        while let Some(message) = self.connection.poll() {
+            self.keep(message);
+        }
+    }
+
+    fn keep(&mut self, message: Outgoing) {
+        match message {
+            Outgoing::Binary(bytes) => self.frames.push(StreamFrame::decode(bytes).unwrap()),
+            Outgoing::Text(text) => self.texts.push(serde_json::from_str(&text).unwrap()),
+        }
     }
 
     /// Takes messages until there are `count` frames.
@@ -195,7 +211,7 @@ fn an_utterance_comes_back_as_frames_that_equal_those_of_requests() {
     assert_eq!(talk.until("stream_stats")["frames_sent"], 55);
     talk.say(&json!({"type": "close", "stream": 3}));
     assert_eq!(talk.until("closed")["reason"], "client");
-    assert!(memory.context.resumable.is_empty());
+    assert!(memory.context.streams.is_empty());
 }
 
 #[test]
@@ -253,55 +269,6 @@ fn an_interrupt_stops_the_old_and_shows_the_new() {
 }
 
 #[test]
-fn a_stream_is_taken_up_by_its_token_after_a_break_or_away_from_a_connection_that_hangs() {
-    let memory = memory();
-    let mut talk = Talk::new(&memory);
-    talk.say(&open(0, "tiny"));
-    let mut token = talk.until("opened")["token"].clone();
-    talk.audio(0, 0, 0, &speech(RATE, 1));
-    talk.until_frames(1);
-    drop(talk);
-    assert_eq!(memory.context.resumable.len(), 1);
-    let mut hung = Vec::new();
-    for expected in [1, 2, 3] {
-        let mut talk = Talk::new(&memory);
-        let mut message = open(9, "tiny");
-        message["token"] = token.clone();
-        talk.say(&message);
-        let opened = talk.until("opened");
-        assert_eq!(
-            (&opened["resumed"], &opened["epoch"]),
-            (&json!(true), &json!(expected))
-        );
-        // Each token is good for once.
-        talk.say(&message);
-        assert_eq!(talk.until("error")["code"], "stream_exists");
-        talk.audio(9, expected, 0, &speech(RATE, 2));
-        talk.say(&json!({"type": "end", "stream": 9, "epoch": expected}));
-        talk.until_last(expected);
-        assert!(talk.frames.iter().all(|frame| frame.epoch == expected));
-        token = opened["token"].clone();
-        hung.push(talk);
-    }
-    assert_eq!(memory.context.resumable.len(), 1);
-    // A connection whose stream was taken away is told at once, and may open another.
-    assert_eq!(hung[0].until("closed")["reason"], "taken_over");
-    hung[0].audio(9, 1, 0, &silence(10));
-    assert_eq!(hung[0].until("error")["code"], "unknown_stream");
-    let mut message = open(9, "tiny");
-    message["token"] = json!("0123");
-    hung[0].say(&message);
-    assert_eq!(hung[0].until("error")["code"], "bad_token");
-    let wrong = json!({"type": "open", "stream": 9, "model_name": "tiny", "sample_rate": 16_000, "credits": 1});
-    hung[0].say(&wrong);
-    assert_eq!(hung[0].until("opened")["sample_rate"], 16_000);
-    // However a stream ends, it is counted as open no longer: one of these never read that it was taken.
-    drop(hung);
-    let figures = &memory.context.stats.streams;
-    assert_eq!(figures.open.load(Ordering::Relaxed), 0);
-}
-
-#[test]
 fn faults_are_told_with_their_stream_and_cost_nothing_else() {
     let memory = memory();
     let mut talk = Talk::new(&memory);
@@ -347,39 +314,6 @@ fn faults_are_told_with_their_stream_and_cost_nothing_else() {
     talk.audio(0, 0, 0, &speech(RATE / 2, 1));
     talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
     talk.until_last(0);
-}
-
-#[test]
-fn a_machine_that_is_full_says_so_with_numbers() {
-    let memory = Memory::new(&config());
-    // Two workers with a fifth of their time kept back: two streams of 30 ms a frame.
-    let cost = Cost {
-        mouth: Duration::from_millis(30),
-        full: Duration::from_millis(30),
-    };
-    memory.context.engine.admission().set_cost("tiny", cost);
-    let mut talk = Talk::new(&memory);
-    talk.say(&open(0, "tiny"));
-    assert_eq!(talk.until("opened")["limits"]["capacity"], 2);
-    talk.say(&open(1, "tiny"));
-    talk.until("opened");
-    talk.say(&open(2, "tiny"));
-    let busy = talk.until("busy");
-    assert_eq!(
-        (&busy["capacity"], &busy["active"], &busy["code"]),
-        (&json!(2), &json!(2), &json!("busy"))
-    );
-    talk.say(&json!({"type": "close", "stream": 0}));
-    talk.until("closed");
-    talk.say(&open(2, "tiny"));
-    talk.until("opened");
-    // Streams that were left behind make room for a client that is there.
-    drop(talk);
-    assert_eq!(memory.context.resumable.len(), 2);
-    let mut talk = Talk::new(&memory);
-    talk.say(&open(0, "tiny"));
-    talk.until("opened");
-    assert_eq!(memory.context.resumable.len(), 2);
 }
 
 #[test]
@@ -483,7 +417,7 @@ fn chaos_over_sockets_leaves_nothing_behind() {
         .send(Message::text(open(0, "tiny").to_string()))
         .unwrap();
     assert_eq!(next_json(&mut client)["type"], "opened");
-    assert_eq!(server.context().resumable.len(), 1);
+    assert_eq!(server.context().streams.len(), 1);
     client.close(None).unwrap();
     server.stop();
 }

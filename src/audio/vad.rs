@@ -1,4 +1,4 @@
-//! How loud the sound is, and whether anyone speaks.
+//! Voice activity detection (VAD) by level.
 
 use super::{AudioError, check_rate};
 
@@ -10,9 +10,9 @@ const LOWEST_DB: f32 = -100.0;
 /// Blocks a second.
 const BLOCKS_PER_SECOND: u64 = 1_000 / LEVEL_BLOCK_MS as u64;
 
-/// What counts as speech. Levels are RMS over 10 ms, in dB relative to full scale.
+/// What counts as speech: the parameters of the voice activity detector. Levels are RMS over 10 ms, in dB relative to full scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SilenceLimits {
+pub struct VadParams {
     /// Speech begins this far above the noise floor, dB. A voice stands 20 to 50 dB above a room's noise.
     pub begin_above_floor_db: f32,
     /// Speech goes on down to this far above the noise floor, dB.
@@ -24,10 +24,10 @@ pub struct SilenceLimits {
     /// How fast the floor rises towards a level above it, dB a second. It falls with the first quieter block.
     pub floor_rise_db_per_second: f32,
     /// Speech is taken to go on for this long after its last loud block, ms: longer than a stop consonant's closure.
-    pub hang_over_ms: u32,
+    pub hangover_ms: u32,
 }
 
-impl Default for SilenceLimits {
+impl Default for VadParams {
     fn default() -> Self {
         Self {
             begin_above_floor_db: 12.0,
@@ -35,17 +35,18 @@ impl Default for SilenceLimits {
             quietest_speech_db: -55.0,
             highest_floor_db: -40.0,
             floor_rise_db_per_second: 2.0,
-            hang_over_ms: 200,
+            hangover_ms: 200,
         }
     }
 }
 
-/// Tells speech from silence, block by block, by level: with hysteresis, hang-over, and a noise floor that adapts.
+/// A voice activity detector (VAD): tells speech from silence, block by block, by level, with hysteresis, hangover, and a
+/// noise floor that adapts.
 ///
 /// Its time is the position in the sound, so it depends neither on a clock nor on how the sound is cut.
 #[derive(Debug, Clone)]
-pub struct SilenceDetector {
-    limits: SilenceLimits,
+pub struct VoiceActivityDetector {
+    limits: VadParams,
     rate_hz: u64,
     position: u64,
     block: u64,
@@ -55,16 +56,16 @@ pub struct SilenceDetector {
     floor_db: f32,
     level_db: f32,
     loud: bool,
-    /// Blocks left of the hang-over.
+    /// Blocks left of the hangover.
     hanging: u32,
 }
 
-impl SilenceDetector {
+impl VoiceActivityDetector {
     /// A detector for sound at `rate_hz`; it begins in silence.
     ///
     /// # Errors
     /// [`AudioError::Rate`] outside 8–48 kHz.
-    pub fn new(rate_hz: u32, limits: SilenceLimits) -> Result<Self, AudioError> {
+    pub fn new(rate_hz: u32, limits: VadParams) -> Result<Self, AudioError> {
         check_rate(rate_hz)?;
         Ok(Self {
             limits,
@@ -125,12 +126,14 @@ impl SilenceDetector {
     }
 
     /// The level of the last whole block: RMS in dB relative to full scale, -100..=0.
-    pub fn level_db(&self) -> f32 {
+    #[cfg(test)]
+    fn level_db(&self) -> f32 {
         self.level_db
     }
 
     /// The noise floor as it is taken to be, in dB relative to full scale.
-    pub fn floor_db(&self) -> f32 {
+    #[cfg(test)]
+    fn floor_db(&self) -> f32 {
         self.floor_db
     }
 
@@ -158,7 +161,7 @@ impl SilenceDetector {
         let was_loud = self.loud;
         self.loud = self.level_db >= (self.floor_db + above).max(quietest);
         if self.loud || was_loud {
-            self.hanging = limits.hang_over_ms / LEVEL_BLOCK_MS;
+            self.hanging = limits.hangover_ms / LEVEL_BLOCK_MS;
         } else {
             self.hanging = self.hanging.saturating_sub(1);
         }
@@ -184,7 +187,7 @@ mod tests {
     }
 
     /// The share of blocks of `samples` that count as speech.
-    fn share(detector: &mut SilenceDetector, samples: &[i16]) -> f32 {
+    fn share(detector: &mut VoiceActivityDetector, samples: &[i16]) -> f32 {
         let (mut blocks, mut speech) = (0, 0);
         detector.push(samples, |_, is| {
             blocks += 1;
@@ -193,8 +196,8 @@ mod tests {
         speech as f32 / blocks as f32
     }
 
-    fn detector() -> SilenceDetector {
-        SilenceDetector::new(RATE, SilenceLimits::default()).unwrap()
+    fn detector() -> VoiceActivityDetector {
+        VoiceActivityDetector::new(RATE, VadParams::default()).unwrap()
     }
 
     #[test]
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!(share(&mut detector, &noise(500, -70.0)), 0.0);
         assert!((detector.level_db() + 70.0).abs() < 2.0);
         assert_eq!(share(&mut detector, &noise(500, -25.0)), 1.0);
-        // The hang-over, then silence.
+        // The hangover, then silence.
         assert_eq!(share(&mut detector, &noise(200, -70.0)), 1.0);
         assert_eq!(share(&mut detector, &noise(500, -70.0)), 0.0);
     }
@@ -224,12 +227,12 @@ mod tests {
 
     #[test]
     fn between_the_two_thresholds_speech_goes_on_but_does_not_begin() {
-        let limits = SilenceLimits {
-            hang_over_ms: 0,
+        let limits = VadParams {
+            hangover_ms: 0,
             floor_rise_db_per_second: 0.0,
-            ..SilenceLimits::default()
+            ..VadParams::default()
         };
-        let mut detector = SilenceDetector::new(RATE, limits).unwrap();
+        let mut detector = VoiceActivityDetector::new(RATE, limits).unwrap();
         assert_eq!(share(&mut detector, &noise(300, -58.0)), 0.0);
         assert_eq!(share(&mut detector, &noise(300, -50.0)), 1.0);
         assert_eq!(share(&mut detector, &noise(300, -58.0)), 1.0);
@@ -240,7 +243,7 @@ mod tests {
     fn blocks_do_not_depend_on_pieces_nor_drift_at_odd_rates() {
         let samples = noise(3_000, -30.0);
         let run = |size: usize| {
-            let mut detector = SilenceDetector::new(11_025, SilenceLimits::default()).unwrap();
+            let mut detector = VoiceActivityDetector::new(11_025, VadParams::default()).unwrap();
             let mut blocks = Vec::new();
             samples
                 .chunks(size)
