@@ -174,7 +174,7 @@ fn missing_or_foreign_files_of_weights_are_told() {
         "{short}"
     );
     let small = LoadLimits {
-        network_bytes: 2000,
+        package_bytes: 2000,
         ..LoadLimits::default()
     };
     std::fs::copy(file("external/unet.onnx.data"), &data).unwrap();

@@ -30,7 +30,7 @@ impl Infer {
         let limits = LoadLimits::default();
         let network = Network::load(&self.unet, &limits)?;
         for note in network.notes() {
-            println!("note: {} {note}", network.name());
+            say!("note: {} {note}", network.name())?;
         }
         let (image, audio) = image_and_audio(&network)?;
         let mut state = network.new_state()?;

@@ -126,7 +126,7 @@ mod tests {
     use super::super::OnnxError;
     use super::*;
     use crate::model::files::sha256_hex;
-    use crate::model::network::read_package_network;
+    use crate::model::onnx::read_package_network;
     use crate::model::{Checksum, LoadLimits, Manifest};
     use std::fs;
     use std::path::Path;
