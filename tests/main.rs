@@ -2,6 +2,7 @@
 
 mod commands;
 mod http;
+mod networks;
 mod packages;
 mod quantised;
 mod render;

@@ -29,6 +29,9 @@ impl Infer {
     pub fn run(self) -> Result<(), CliError> {
         let limits = LoadLimits::default();
         let network = Network::load(&self.unet, &limits)?;
+        for note in network.notes() {
+            say!("note: {} {note}", network.name())?;
+        }
         let (image, audio) = image_and_audio(&network)?;
         let mut state = network.new_state()?;
         for (index, file) in [(image, &self.image), (audio, &self.audio)] {

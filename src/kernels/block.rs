@@ -10,7 +10,7 @@
 //! linear, along different axes.
 
 use super::convolution::{Activation, Convolution, PanelRow, Run, Sources};
-use super::dense::{Finish, Source};
+use super::dense::Source;
 use super::layout::{BLOCK, Floats};
 use super::maker::Maker;
 use super::part::{Depthwise, Part};
@@ -264,15 +264,7 @@ impl Block {
                         stride,
                     )
                 });
-                let Activation {
-                    relu_first,
-                    relu_last,
-                } = self.activation;
-                let finish = Finish {
-                    relu_first,
-                    skip,
-                    relu_last,
-                };
+                let finish = self.activation.after(skip);
                 let row = PanelRow {
                     onto: false,
                     finish,

@@ -39,6 +39,17 @@ pub struct Activation {
     pub relu_last: bool,
 }
 
+impl Activation {
+    /// What happens to sums to which `skip` is added.
+    pub(super) fn after<'a>(&self, skip: Option<(&'a [f32], usize)>) -> Finish<'a> {
+        Finish {
+            relu_first: self.relu_first,
+            skip,
+            relu_last: self.relu_last,
+        }
+    }
+}
+
 /// A panel: up to four blocks of output channels whose weights lie together.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {

@@ -268,11 +268,7 @@ impl Winograd {
             block_stride: batch.len() * tiles * BLOCK,
             second: y % 2 == 1,
             bias: &self.bias,
-            finish: Finish {
-                relu_first: activation.relu_first,
-                skip,
-                relu_last: activation.relu_last,
-            },
+            finish: activation.after(skip),
             blocks: self.bias.len() / BLOCK,
             pixels: self.width,
             out_block: run.layout.block_len(),

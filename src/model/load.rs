@@ -2,7 +2,7 @@
 
 use super::files::{read_checked, read_limited};
 use super::manifest::GoldenInput;
-use super::network::read_package_network;
+use super::onnx::read_package_network;
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
     Calibration, CropCache, Declared, LoadLimits, Manifest, ModelError, Network, NpyTensor,

@@ -5,6 +5,7 @@
 
 mod calibration;
 mod crops;
+mod engine_errors;
 mod error;
 mod examine;
 mod files;
@@ -20,6 +21,7 @@ mod quantised;
 mod registry;
 mod sandbox;
 mod states;
+mod tensor_spec;
 
 pub use calibration::{Calibration, Calibrator};
 pub use crops::{CropCache, CropCacheStatistics};
@@ -32,10 +34,11 @@ pub use manifest::{
     AudioKind, AudioSpec, EncoderSpec, Family, Golden, GoldenInput, Manifest, UnetSpec,
     is_model_name,
 };
-pub use network::{Network, NetworkState, TensorSpec, read_network};
+pub use network::{Network, NetworkState};
 pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
-pub use onnx::{Declared, DeclaredTensor, Note, OnnxError, declared_inputs};
+pub use onnx::{Declared, DeclaredTensor, Note, OnnxError, declared_inputs, read_network};
 pub use package::{Package, PackageMemory, UnetTensors};
 pub use registry::Registry;
 pub use sandbox::{CheckLimits, check_in_child, confine_this_process};
 pub use states::KeptFrames;
+pub use tensor_spec::TensorSpec;

@@ -1,30 +1,17 @@
 //! One network: an ONNX file in, a shared plan, and states that run it.
 
 use super::calibration::Calibration;
+use super::engine_errors::{engine, fenced};
 use super::fuse::{self, FuseReport, Keep, Precision, Program};
-use super::onnx::{Note, OnnxError, Prepared, in_one_sentence, prepare, with_external_data};
+use super::onnx::{Note, Prepared, file_name, prepare, read_network};
 use super::states::{FusedState, KeptFrames, TractState};
-use super::{LoadLimits, Manifest, ModelError, files};
-use crate::base::panic::catch_panic;
+use super::tensor_spec::{TensorSpec, specs};
+use super::{LoadLimits, ModelError};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tract_onnx::prelude::*;
-
-/// Name and shape of one input or output of a network. All tensors are f32, row-major.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    pub name: String,
-    pub shape: Vec<usize>,
-}
-
-impl TensorSpec {
-    /// Number of values.
-    pub fn values(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
 
 /// A network that is ready to run. Cheap to clone: clones share the plan and its weights.
 #[derive(Clone)]
@@ -368,61 +355,6 @@ impl fmt::Debug for NetworkState {
     }
 }
 
-/// The bytes of an ONNX file, with the weights that it keeps in other files of its folder.
-///
-/// # Errors
-/// When it (or such a file) cannot be read, is larger than `limits.package_bytes`, or a name leads out of the folder.
-pub fn read_network(path: &Path, limits: &LoadLimits) -> Result<Vec<u8>, ModelError> {
-    let limit = limits.package_bytes;
-    let (name, folder) = (file_name(path), path.parent().unwrap_or(Path::new("")));
-    let onnx = files::read_limited(path, limit)?;
-    with_external_data(&name, onnx, limit, |location| {
-        let refuse = |source| ModelError::Onnx {
-            network: name.clone(),
-            source,
-        };
-        let location = location.to_owned();
-        let beside = folder.join(&location);
-        let Ok(real) = beside.canonicalize() else {
-            return Err(refuse(OnnxError::ExternalMissing { location }));
-        };
-        let root = path.canonicalize().unwrap_or_default();
-        match root.parent() {
-            Some(root) if real.starts_with(root) => files::read_limited(&beside, limit),
-            _ => Err(refuse(OnnxError::ExternalOutside { location })),
-        }
-    })
-}
-
-/// As [`read_network`], for file `name` of a package: every file is one that the manifest states.
-pub(super) fn read_package_network(
-    folder: &Path,
-    name: &str,
-    manifest: &Manifest,
-    limits: &LoadLimits,
-) -> Result<Vec<u8>, ModelError> {
-    let limit = limits.package_bytes;
-    let onnx = files::read_checked(folder, name, &manifest.files[name], limit)?;
-    let parent = Path::new(name).parent().unwrap_or(Path::new(""));
-    with_external_data(name, onnx, limit, |location| {
-        let beside = parent.join(location).to_string_lossy().into_owned();
-        match manifest.files.get(&beside) {
-            Some(checksum) => files::read_checked(folder, &beside, checksum, limit),
-            None => Err(ModelError::Onnx {
-                network: name.to_owned(),
-                source: OnnxError::ExternalMissing {
-                    location: location.to_owned(),
-                },
-            }),
-        }
-    })
-}
-
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
 fn build(
     name: &str,
     onnx: &[u8],
@@ -441,22 +373,15 @@ fn build(
     } = prepared;
     let mut model = engine(name, reader.model_for_proto_model(&proto))?;
     drop(proto);
-    let names = |outlets: &[OutletId], model: &InferenceModel, output: bool| -> Vec<String> {
-        let label = |outlet: &OutletId| model.outlet_label(*outlet).map(str::to_owned);
-        let node = |outlet: &OutletId| model.node(outlet.node).name.clone();
-        outlets
-            .iter()
-            .map(|o| {
-                if output {
-                    label(o).unwrap_or_else(|| node(o))
-                } else {
-                    node(o)
-                }
-            })
-            .collect()
+    let node = |outlet: &OutletId| model.node(outlet.node).name.clone();
+    let label = |outlet: &OutletId| match model.outlet_label(*outlet) {
+        Some(label) => label.to_owned(),
+        None => node(outlet),
     };
-    let input_names = names(engine(name, model.input_outlets())?, &model, false);
-    let output_names = names(engine(name, model.output_outlets())?, &model, true);
+    let inputs = engine(name, model.input_outlets())?;
+    let input_names: Vec<String> = inputs.iter().map(node).collect();
+    let outputs = engine(name, model.output_outlets())?;
+    let output_names: Vec<String> = outputs.iter().map(label).collect();
     for (tensor, shape) in shapes {
         let Some(index) = input_names.iter().position(|known| known == tensor) else {
             let (network, tensor) = (name.to_owned(), tensor.to_string());
@@ -504,65 +429,5 @@ fn build(
         notes,
         inputs,
         outputs,
-    })
-}
-
-fn specs(
-    network: &str,
-    model: &TypedModel,
-    outlets: &[OutletId],
-    names: Vec<String>,
-    limits: &LoadLimits,
-) -> Result<Vec<TensorSpec>, ModelError> {
-    let spec = |(outlet, name): (&OutletId, String)| {
-        let fact = engine(network, model.outlet_fact(*outlet))?;
-        let refuse = |reason| {
-            Err(ModelError::Network {
-                network: network.to_owned(),
-                reason,
-            })
-        };
-        if fact.datum_type != f32::datum_type() {
-            return refuse(format!(
-                "tensor `{name}` is of type {:?}, only f32 is served",
-                fact.datum_type
-            ));
-        }
-        let Some(shape) = fact.shape.as_concrete() else {
-            return refuse(format!(
-                "tensor `{name}` has no fixed shape ({:?}); export it with fixed shapes",
-                fact.shape
-            ));
-        };
-        let values = shape
-            .iter()
-            .try_fold(1usize, |product, &side| product.checked_mul(side));
-        match values {
-            Some(1..) if values <= Some(limits.tensor_values) => Ok(TensorSpec {
-                name,
-                shape: shape.to_vec(),
-            }),
-            _ => refuse(format!(
-                "tensor `{name}` of shape {shape:?} does not have between 1 and {} values",
-                limits.tensor_values
-            )),
-        }
-    };
-    outlets.iter().zip(names).map(spec).collect()
-}
-
-/// The engine's errors, in one sentence.
-pub(super) fn engine<T>(network: &str, result: TractResult<T>) -> Result<T, ModelError> {
-    result.map_err(|error| ModelError::Network {
-        network: network.to_owned(),
-        reason: in_one_sentence(&error),
-    })
-}
-
-/// Turns a panic of the engine into an error.
-pub(super) fn fenced<T>(network: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
-    catch_panic(work).map_err(|message| ModelError::Network {
-        network: network.to_owned(),
-        reason: format!("the engine panicked: {message}"),
     })
 }

@@ -1,7 +1,7 @@
 //! From a package to the same package in bytes.
 
 use super::files::sha256_hex;
-use super::network::read_package_network;
+use super::onnx::read_package_network;
 use super::{
     Calibration, Calibrator, Checksum, LoadLimits, ModelError, Network, Package, is_model_name,
     write_npy,

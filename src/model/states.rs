@@ -1,7 +1,7 @@
 //! Who computes a network: the kernels or tract, and what they keep between runs.
 
+use super::engine_errors::{engine, fenced};
 use super::fuse::{Arena, Keep, KeepPlan, Program};
-use super::network::{engine, fenced};
 use super::{ModelError, Network, TensorSpec};
 use crate::kernels::Floats;
 use std::fmt;

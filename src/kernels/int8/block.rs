@@ -1,6 +1,7 @@
 //! The fused block of bytes: the same shape as `kernels/block.rs` (see there), with a ring of bytes.
 
-use super::convolution::{ByteConvolution, ByteDepthwise, ByteRows, ByteRun, ByteStrip};
+use super::convolution::{ByteConvolution, ByteRows, ByteRun, ByteStrip};
+use super::depthwise::ByteDepthwise;
 use super::maker::Maker;
 use crate::kernels::block::MAX_PARTS;
 use crate::kernels::convolution::{Panel, Sources};
@@ -252,8 +253,7 @@ impl ByteBlock {
             input += part.inputs();
             first_block += part.blocks();
         }
-        let rooms = (&mut blended[..], &mut stretched[..], &mut zeros[..]);
-        let (blended, stretched, zeros) = rooms;
+        let (blended, stretched, zeros) = (&mut blended[..], &mut stretched[..], &mut zeros[..]);
         let out_block = run.layout.block_len();
         let left = (run.layout.halo + columns.start) * BLOCK;
         let row_block = columns.len() * BLOCK;

@@ -2,7 +2,6 @@
 
 use super::dense::{ByteOut, ByteRow, ByteSkip, Middle, QUAD, QUAD_WEIGHTS};
 use super::isa::ByteKernels;
-use super::rows::DEPTHWISE_WEIGHTS;
 use crate::kernels::convolution::{Geometry, Panel, Sources};
 use crate::kernels::dense::{MAX_SOURCES, Source};
 use crate::kernels::layout::{Aligned, BLOCK, Image, Layout};
@@ -32,7 +31,7 @@ pub const MAX_WEIGHT: i32 = 64;
 
 /// Sums and what is added to them stay below this, so that nothing overflows and every product with a multiplier of at
 /// most 1 is a whole number of 32 bits.
-const MAX_SUM: f64 = (1 << 29) as f64;
+pub(super) const MAX_SUM: f64 = (1 << 29) as f64;
 
 /// What is between the two halves of an upsampling stays below this.
 const MAX_HALF: f64 = 16383.0;
@@ -74,6 +73,28 @@ enum Finish {
         relu: bool,
     },
     Middle,
+}
+
+impl Finish {
+    fn of(target: Target) -> Finish {
+        match target {
+            Target::Bytes { .. } => Finish::Bytes,
+            Target::Sum {
+                own,
+                skip,
+                relu_first,
+            } => {
+                let ratio = skip.scale / own.scale;
+                Finish::Sum {
+                    ratio,
+                    offset: f32::from(own.zero) - ratio * f32::from(skip.zero),
+                    relu_first,
+                }
+            }
+            Target::Floats { relu } => Finish::Floats { relu },
+            Target::Middle { .. } => Finish::Middle,
+        }
+    }
 }
 
 /// A dense convolution of one or more images of bytes, as if they were concatenated.
@@ -171,18 +192,7 @@ impl Weights<'_> {
             }
             first_block += panel;
         }
-        let shift = match target {
-            Target::Middle { units: of } => {
-                let most = |out: usize| {
-                    let counts =
-                        largest[out] as f64 + f64::from((self.bias[out] / units[out]).abs());
-                    counts * f64::from(units[out] / of[out]) / MAX_HALF
-                };
-                let most = (0..out_channels).map(most).fold(1.0, f64::max);
-                (most.log2().ceil() as u32).min(15)
-            }
-            _ => 0,
-        };
+        let shift = self.shift(units, target, &largest);
         for out in 0..out_channels {
             let unit = f64::from(units[out]);
             let (multiplier, added) = match target {
@@ -200,24 +210,6 @@ impl Weights<'_> {
             let start = f64::from(self.bias[out]) / unit + added - zeros[out] as f64;
             bias[out] = start.round().clamp(-MAX_SUM, MAX_SUM) as i32;
         }
-        let finish = match target {
-            Target::Bytes { .. } => Finish::Bytes,
-            Target::Sum {
-                own,
-                skip,
-                relu_first,
-            } => {
-                let ratio = skip.scale / own.scale;
-                let offset = f32::from(own.zero) - ratio * f32::from(skip.zero);
-                Finish::Sum {
-                    ratio,
-                    offset,
-                    relu_first,
-                }
-            }
-            Target::Floats { relu } => Finish::Floats { relu },
-            Target::Middle { .. } => Finish::Middle,
-        };
         ByteConvolution {
             geometry: self.geometry,
             out_channels,
@@ -225,9 +217,22 @@ impl Weights<'_> {
             weights,
             bias,
             multipliers,
-            finish,
+            finish: Finish::of(target),
             shift,
         }
+    }
+
+    /// As [`Middle::shift`]; `largest` is the largest sum that the weights of each channel can make.
+    fn shift(&self, units: &[f32], target: Target, largest: &[i64]) -> u32 {
+        let Target::Middle { units: of } = target else {
+            return 0;
+        };
+        let most = |out: usize| {
+            let counts = largest[out] as f64 + f64::from((self.bias[out] / units[out]).abs());
+            counts * f64::from(units[out] / of[out]) / MAX_HALF
+        };
+        let most = (0..largest.len()).map(most).fold(1.0, f64::max);
+        (most.log2().ceil() as u32).min(15)
     }
 
     /// Packs a convolution that makes floats, at least zero if `relu`. If half a block has room for its channels, the
@@ -284,7 +289,7 @@ fn add_halves(pixels: &mut [f32], relu: bool) {
 }
 
 /// A weight in whole units.
-fn whole(weight: f32, unit: f32) -> i32 {
+pub(super) fn whole(weight: f32, unit: f32) -> i32 {
     // A weight that is no number becomes zero.
     (weight / unit)
         .round()
@@ -483,69 +488,4 @@ pub struct ByteRun<'a> {
     /// Of the whole output.
     pub layout: Layout,
     pub rows: Range<usize>,
-}
-
-/// Depthwise 3×3, padding 1, of bytes: weights of all channels, block after block.
-#[derive(Clone, Debug)]
-pub struct ByteDepthwise {
-    /// 1 or 2
-    pub stride: usize,
-    pub(super) weights: Aligned<i8>,
-    pub(super) bias: Aligned<i32>,
-    pub(super) multipliers: Aligned<f32>,
-}
-
-impl ByteDepthwise {
-    /// Quantises and packs `weight(channel, tap)`. The channels of each part of `parts` start at a block of their own;
-    /// `input(channel)` says what their bytes mean. `out` is at least zero (a ReLU) where its `zero` is 0.
-    pub fn pack(
-        stride: usize,
-        bias: &[f32],
-        parts: &[usize],
-        input: impl Fn(usize) -> Quantum,
-        out: Quantum,
-        kernels: &ByteKernels,
-        weight: impl Fn(usize, usize) -> f32,
-    ) -> ByteDepthwise {
-        let blocks: usize = parts.iter().map(|channels| channels.div_ceil(BLOCK)).sum();
-        let mut packed = ByteDepthwise {
-            stride,
-            weights: Aligned::zeros(blocks * DEPTHWISE_WEIGHTS),
-            bias: Aligned::zeros(blocks * BLOCK),
-            multipliers: Aligned::zeros(blocks * BLOCK),
-        };
-        let (mut block, mut first) = (0, 0);
-        for part in parts {
-            for at in 0..*part {
-                let (block, lane, channel) = (block + at / BLOCK, at % BLOCK, first + at);
-                let quantum = input(channel);
-                let scaled = |tap: usize| weight(channel, tap) * quantum.scale;
-                let most = (0..9).map(|tap| scaled(tap).abs()).fold(0.0, f32::max);
-                // A channel that adds nothing to what can be seen has no weights.
-                let unit = (most / MAX_WEIGHT as f32).max(out.scale / (1 << 20) as f32);
-                let mut sum = 0;
-                for tap in 0..9 {
-                    let whole = whole(scaled(tap), unit);
-                    sum += whole;
-                    let row = block * DEPTHWISE_WEIGHTS + tap / 3 * 2 * BLOCK * 4 + lane * 4;
-                    packed.weights[row + tap % 3] = whole as i8;
-                    packed.weights[row + BLOCK * 4 + tap % 3 + 1] = whole as i8;
-                }
-                let unit = f64::from(unit);
-                let start = (f64::from(bias[channel]) + f64::from(out.zero) * f64::from(out.scale))
-                    / unit
-                    - f64::from(sum) * f64::from(i32::from(quantum.zero) - kernels.offset);
-                let at = block * BLOCK + lane;
-                packed.bias[at] = start.round().clamp(-MAX_SUM, MAX_SUM) as i32;
-                packed.multipliers[at] = (unit / f64::from(out.scale)).min(1.0) as f32;
-            }
-            block += part.div_ceil(BLOCK);
-            first += part;
-        }
-        packed
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.weights.len() + (self.bias.len() + self.multipliers.len()) * size_of::<f32>()
-    }
 }

@@ -6,6 +6,7 @@ mod aarch64;
 mod block;
 mod convolution;
 mod dense;
+mod depthwise;
 mod isa;
 mod maker;
 mod rows;
@@ -16,9 +17,8 @@ mod tests;
 mod x86;
 
 pub use block::{ByteBlock, BytePart, ByteScratch};
-pub use convolution::{
-    ByteConvolution, ByteDepthwise, ByteRows, ByteRun, Quantum, Target, Weights,
-};
+pub use convolution::{ByteConvolution, ByteRows, ByteRun, Quantum, Target, Weights};
+pub use depthwise::ByteDepthwise;
 pub use isa::ByteKernels;
 
 // As in the room above.

@@ -3,7 +3,8 @@
 use super::keep::Keep;
 use super::program::{Arena, MAX_INPUTS, Program, Step, Value, Workspace, in_bands};
 use crate::kernels::{
-    BLOCK, ByteBlock, ByteConvolution, ByteRows, ByteRun, Image, Layout, clear_halo, import_rows,
+    BLOCK, ByteBlock, ByteConvolution, ByteRows, ByteRun, Image, Layout, Quantum, clear_halo,
+    import_rows,
 };
 use std::ops::Range;
 
@@ -98,23 +99,8 @@ impl Program {
             rows,
         };
         let Some(quantum) = output.quantum else {
-            let rows = body(layout, &mut buffer);
-            match kind {
-                ByteKind::Dense(convolution) => in_bands(layout, rows, scratch, |rows, out, _| {
-                    convolution.rows(&run(rows), ByteRows::Floats(out));
-                }),
-                ByteKind::Dequantise => {
-                    let scale = step.inputs[0].quantum.map_or(1.0, |quantum| quantum.scale);
-                    let zero = step.inputs[0].quantum.map_or(0, |quantum| quantum.zero);
-                    in_bands(layout, rows, scratch, |rows, out, _| {
-                        each_row(layout, images[0], rows, out, |from, to| {
-                            kernels.dequantise(from, scale, zero, to);
-                        });
-                    });
-                }
-                _ => {}
-            }
-            clear_halo(layout, 0.0, &mut buffer);
+            let from = step.inputs[0].quantum;
+            floats_of_bytes(kind, from, &run, scratch, &mut buffer);
             slots[output.slot] = buffer;
             return;
         };
@@ -151,6 +137,41 @@ impl Program {
         clear_halo(layout, quantum.zero, bytes);
         slots[output.slot] = buffer;
     }
+}
+
+/// A step that makes floats, of bytes that mean `from`.
+fn floats_of_bytes<'a>(
+    kind: &ByteKind,
+    from: Option<Quantum>,
+    run: &(impl Fn(Range<usize>) -> ByteRun<'a> + Sync),
+    scratch: &mut [Workspace],
+    buffer: &mut [f32],
+) {
+    let ByteRun {
+        kernels,
+        inputs,
+        layout,
+        ..
+    } = run(0..0);
+    let rows = body(layout, buffer);
+    match kind {
+        ByteKind::Dense(convolution) => in_bands(layout, rows, scratch, |rows, out, _| {
+            convolution.rows(&run(rows), ByteRows::Floats(out));
+        }),
+        ByteKind::Dequantise => {
+            let Quantum { scale, zero } = from.unwrap_or(Quantum {
+                scale: 1.0,
+                zero: 0,
+            });
+            in_bands(layout, rows, scratch, |rows, out, _| {
+                each_row(layout, inputs[0], rows, out, |from, to| {
+                    kernels.dequantise(from, scale, zero, to);
+                });
+            });
+        }
+        _ => {}
+    }
+    clear_halo(layout, 0.0, buffer);
 }
 
 /// The rows of an image without those of its halo.

@@ -1,5 +1,6 @@
 //! What the images of a network hold: seen while it runs in floats, used when it is lowered to bytes.
 
+use super::graph::{Graph, Op};
 use crate::kernels::{BLOCK, Image, Quantum};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -137,4 +138,22 @@ pub(in crate::model) enum Precision {
     Observed(Observer),
     /// In bytes where that is quicker, which are to hold what was observed.
     Bytes(Arc<Vec<Observed>>),
+}
+
+/// For each node whether it is a dense convolution that a depthwise one reads, which can have a scale for each channel.
+pub(super) fn expanded(graph: &Graph) -> Vec<bool> {
+    let mut expanded = vec![false; graph.nodes.len()];
+    for node in &graph.nodes {
+        let Op::Depthwise { input, .. } = node.op else {
+            continue;
+        };
+        let parts = match &graph.nodes[input].op {
+            Op::Concat(parts) => parts.clone(),
+            _ => vec![input],
+        };
+        for part in parts {
+            expanded[part] = matches!(graph.nodes[part].op, Op::Dense(_));
+        }
+    }
+    expanded
 }

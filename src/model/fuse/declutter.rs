@@ -54,7 +54,9 @@ impl TypedPass for Axes {
                 if !self.tried.insert(change.clone()) {
                     continue;
                 }
-                if let Some((patch, _)) = change_axes(model, &change, &fixed, &[], &mut seen)? {
+                // A change that tract begins and cannot carry out is none.
+                let changed = change_axes(model, &change, &fixed, &[], &mut seen);
+                if let Ok(Some((patch, _))) = changed {
                     return Ok(Some(patch));
                 }
             }

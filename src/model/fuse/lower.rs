@@ -1,6 +1,6 @@
 //! From operators to steps: finds the blocks, and packs their weights.
 
-use super::calibrate::{Observed, Observer};
+use super::calibrate::{Observed, Observer, expanded};
 use super::graph::{Dense, Graph, NodeId, Op, Term};
 use super::plan::plan;
 use super::program::{Kind, MAX_INPUTS, Program};
@@ -100,24 +100,6 @@ pub(super) fn lower(graph: &Graph, kernels: Kernels, how: &Lowered) -> Option<Pr
         _ => None,
     };
     Some(plan(graph, kernels, drafts, quantum, observer))
-}
-
-/// For each node whether it is a dense convolution that a depthwise one reads, which can have a scale for each channel.
-fn expanded(graph: &Graph) -> Vec<bool> {
-    let mut expanded = vec![false; graph.nodes.len()];
-    for node in &graph.nodes {
-        let Op::Depthwise { input, .. } = node.op else {
-            continue;
-        };
-        let parts = match &graph.nodes[input].op {
-            Op::Concat(parts) => parts.clone(),
-            _ => vec![input],
-        };
-        for part in parts {
-            expanded[part] = matches!(graph.nodes[part].op, Op::Dense(_));
-        }
-    }
-    expanded
 }
 
 /// A block that ends in some node.

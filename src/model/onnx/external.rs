@@ -120,3 +120,73 @@ fn embed(tensor: &mut TensorProto, location: &str, file: &[u8]) -> Result<(), On
     tensor.external_data.clear();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::OnnxError;
+    use super::*;
+    use crate::model::files::sha256_hex;
+    use crate::model::onnx::read_package_network;
+    use crate::model::{Checksum, LoadLimits, Manifest};
+    use std::fs;
+    use std::path::Path;
+    use tract_onnx::pb::StringStringEntryProto;
+
+    /// The same file with every large weight in another one, and that one.
+    fn split(onnx: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut proto, mut data) = (parse(onnx).unwrap(), Vec::new());
+        let graph = proto.graph.as_mut().unwrap();
+        for tensor in graph
+            .initializer
+            .iter_mut()
+            .filter(|tensor| tensor.raw_data.len() > 64)
+        {
+            let entry = |key: &str, value: String| StringStringEntryProto {
+                key: key.into(),
+                value,
+            };
+            tensor.external_data = vec![
+                entry("location", "weights.data".into()),
+                entry("offset", data.len().to_string()),
+                entry("length", tensor.raw_data.len().to_string()),
+            ];
+            tensor.data_location = Some(DataLocation::External as i32);
+            data.append(&mut tensor.raw_data);
+        }
+        (proto.encode_to_vec(), data)
+    }
+
+    #[test]
+    fn a_package_reads_weights_beside_its_network_that_its_manifest_states() {
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/packages/tiny");
+        let (limits, folder) = (LoadLimits::default(), tempfile::tempdir().unwrap());
+        let json = fs::read(tiny.join("manifest.json")).unwrap();
+        let mut manifest = Manifest::parse(&json, &tiny.join("manifest.json"), "tiny").unwrap();
+        let whole = fs::read(tiny.join("unet.onnx")).unwrap();
+        let (network, data) = split(&whole);
+        assert!(data.len() > 1000);
+        for (name, content) in [("unet.onnx", &network), ("weights.data", &data)] {
+            fs::write(folder.path().join(name), content).unwrap();
+            let checksum = Checksum {
+                bytes: content.len() as u64,
+                sha256: sha256_hex(content),
+            };
+            manifest.files.insert(name.into(), checksum);
+        }
+        let read = |manifest: &Manifest| {
+            read_package_network(folder.path(), "unet.onnx", manifest, &limits)
+        };
+        let found = parse(&read(&manifest).unwrap()).unwrap();
+        assert_eq!(found, parse(&whole).unwrap());
+        // Changed, then not stated.
+        fs::write(folder.path().join("weights.data"), vec![0; data.len()]).unwrap();
+        assert!(matches!(read(&manifest), Err(ModelError::Changed { .. })));
+        manifest.files.remove("weights.data");
+        let missing = OnnxError::ExternalMissing {
+            location: "weights.data".into(),
+        };
+        assert!(
+            matches!(read(&manifest), Err(ModelError::Onnx { source, .. }) if source == missing)
+        );
+    }
+}

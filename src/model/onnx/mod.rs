@@ -7,6 +7,7 @@
 mod declared;
 mod error;
 mod external;
+mod file;
 mod half;
 mod operators;
 mod qdq;
@@ -15,7 +16,8 @@ mod words;
 
 pub use declared::{Declared, DeclaredTensor, declared_inputs};
 pub use error::OnnxError;
-pub(super) use external::with_external_data;
+pub use file::read_network;
+pub(super) use file::{file_name, read_package_network};
 pub(super) use words::in_one_sentence;
 
 use prost::Message;
