@@ -120,8 +120,8 @@ impl<'a> Output<'a> {
                 (path, film.map(Sink::Avi))
             }
             Target::Ffmpeg(path) => {
-                let sink = ffmpeg(&path, format);
-                (path, sink)
+                let sink = ffmpeg(&path, format)?;
+                (path, Ok(sink))
             }
         };
         match sink {
@@ -166,17 +166,9 @@ impl<'a> Output<'a> {
                 file.set_len(end)?;
                 Ok(frames)
             }),
-            Sink::Ffmpeg { mut child, film } => {
+            Sink::Ffmpeg { child, film } => {
                 drop(film);
-                match child.wait() {
-                    Ok(status) if !status.success() => {
-                        return Err(OutputError::Ffmpeg {
-                            output: path,
-                            status,
-                        });
-                    }
-                    status => status.map(|_| u64::from(written)),
-                }
+                return end_ffmpeg(child, &path).map(|()| u64::from(written));
             }
         };
         result.map_err(|source| OutputError::Write { file: path, source })
@@ -184,38 +176,45 @@ impl<'a> Output<'a> {
 }
 
 /// Starts ffmpeg, which reads an AVI file from a pipe: it needs no index.
-fn ffmpeg(path: &Path, format: AviFormat) -> io::Result<Sink> {
+fn ffmpeg(path: &Path, format: AviFormat) -> Result<Sink, OutputError> {
     let mut url = std::ffi::OsString::from("file:");
     url.push(path);
+    let failed = |source| OutputError::Write {
+        file: path.to_owned(),
+        source,
+    };
     let mut child = Command::new(FFMPEG)
-        .args([
-            "-hide_banner",
-            "-loglevel",
-            "error",
-            "-y",
-            "-f",
-            "avi",
-            "-i",
-            "pipe:0",
-        ])
+        .args(["-hide_banner", "-loglevel", "error", "-y"])
+        .args(["-f", "avi", "-i", "pipe:0"])
         // Players want this format of pixels, and it wants even sides.
-        .args([
-            "-vf",
-            "crop=trunc(iw/2)*2:trunc(ih/2)*2",
-            "-pix_fmt",
-            "yuv420p",
-        ])
+        .args(["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"])
+        .args(["-pix_fmt", "yuv420p"])
         .arg(url)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         // Ctrl-C is for this process, which then ends the film.
         .process_group(0)
-        .spawn()?;
-    let Some(stdin) = child.stdin.take() else {
-        return Err(ErrorKind::BrokenPipe.into());
-    };
-    let film = AviWriter::new(stdin, format)?;
-    Ok(Sink::Ffmpeg { child, film })
+        .spawn()
+        .map_err(failed)?;
+    let stdin = child.stdin.take().ok_or(ErrorKind::BrokenPipe.into());
+    match stdin.and_then(|stdin| AviWriter::new(stdin, format)) {
+        Ok(film) => Ok(Sink::Ffmpeg { child, film }),
+        // It has ended at once: it says why.
+        Err(source) => Err(end_ffmpeg(child, path).err().unwrap_or(failed(source))),
+    }
+}
+
+/// Waits until ffmpeg, whose input has ended, has ended the film.
+fn end_ffmpeg(mut child: Child, path: &Path) -> Result<(), OutputError> {
+    let output = path.to_owned();
+    match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(OutputError::Ffmpeg { output, status }),
+        Err(source) => Err(OutputError::Write {
+            file: output,
+            source,
+        }),
+    }
 }
 
 #[cfg(test)]
