@@ -17,40 +17,10 @@ import unittest
 import cv2
 import numpy as np
 
+from networks import model as onnx
+from networks import unet
+
 TOOL = pathlib.Path(__file__).parents[2] / "tools/package/make_package.py"
-
-
-def field(number, value):
-    """One protobuf field: an integer, or bytes."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def varint(value):
-    out = b""
-    while value > 0x7F:
-        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def value_info(name, sides):
-    dims = b"".join(field(1, field(2, side.encode()) if isinstance(side, str) else field(1, side)) for side in sides)
-    return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, dims)))
-
-
-def onnx(inputs, outputs, beside=None):
-    """An ONNX file without operators: what it says of itself is all that the tool reads."""
-    graph = b"".join(field(11, value_info(*one)) for one in inputs)
-    graph += b"".join(field(12, value_info(*one)) for one in outputs)
-    if beside:
-        entry = field(1, b"location") + field(2, beside.encode())
-        graph += field(5, field(8, b"weight") + field(13, entry))
-    return field(1, 8) + field(7, graph)
-
-
-def unet(side=160, audio=(1, 16, 32, 32), names=("input", "audio"), **more):
-    return onnx([(names[0], (1, 6, side, side)), (names[1], audio)], [("output", (1, 3, side, side))], **more)
 
 
 def with_orientation(jpeg, orientation):
