@@ -48,7 +48,7 @@ def model(inputs, outputs, nodes=(), weights=(), beside=None):
     graph += b"".join(field(5, one) for one in weights)
     if beside:
         entry = field(1, b"location") + field(2, beside.encode())
-        graph += field(5, field(8, b"weight") + field(13, entry))
+        graph += field(5, field(1, 1) + field(2, 1) + field(8, b"weight") + field(13, entry) + field(14, 1))
     graph += b"".join(field(11, value_info(*one)) for one in inputs)
     graph += b"".join(field(12, value_info(*one)) for one in outputs)
     return field(1, 8) + field(7, graph) + field(8, field(1, b"") + field(2, 13))

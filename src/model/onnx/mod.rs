@@ -7,6 +7,7 @@
 mod declared;
 mod error;
 mod external;
+mod finite;
 mod half;
 mod operators;
 mod qdq;
@@ -15,7 +16,7 @@ mod words;
 
 pub use declared::{Declared, DeclaredTensor, declared_inputs};
 pub use error::OnnxError;
-pub(super) use external::with_external_data;
+pub(super) use external::{external_files, with_external_data};
 pub(super) use words::in_one_sentence;
 
 use prost::Message;
@@ -82,6 +83,7 @@ pub(super) fn prepare(onnx: &[u8]) -> Result<Prepared, OnnxError> {
     if qdq::dequantise(graph)? {
         notes.push(Note::Pairs);
     }
+    finite::check(graph)?;
     let reader = operators::reader();
     operators::update(graph, &reader, opset)?;
     Ok(Prepared {
