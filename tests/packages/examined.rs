@@ -64,7 +64,7 @@ fn good_packages_are_looked_at_and_told() {
 /// media/07: the training diverged.
 #[test]
 fn a_network_of_nan_is_refused_by_check() {
-    for (value, words) in [(f32::NAN, "gives NaN"), (f32::INFINITY, "")] {
+    for (value, words) in [(f32::NAN, "holds NaN"), (f32::INFINITY, "holds inf")] {
         let copy = Copy::of("tiny_own");
         let onnx = fs::read(copy.folder.join("unet.onnx")).unwrap();
         copy.replace("unet.onnx", &with_weights(&onnx, value));
