@@ -69,7 +69,7 @@ fn report(folder: &Path, limits: &LoadLimits) -> Result<String, CliError> {
     let package = Package::load(folder, limits)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     for frame in 0..package.frame_count() {
-        package.crop(frame)?;
+        package.check_frame(frame)?;
     }
     let golden = package.check_golden()?;
     let seen = examine(&package)?;

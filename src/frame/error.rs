@@ -28,6 +28,11 @@ pub enum FrameError {
         /// 2..=8.
         orientation: u8,
     },
+    /// Lossless, arithmetic or hierarchical compression.
+    #[error(
+        "the JPEG is compressed in a way that hardly anything reads: make it a baseline or progressive JPEG"
+    )]
+    Coding,
     /// CMYK, YCCK or plain RGB.
     #[error(
         "the JPEG stores {} colours, only grey and YCbCr are served: make the package again, and its frames are converted",

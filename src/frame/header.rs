@@ -6,10 +6,11 @@ use super::FrameError;
 const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
-const APP0_JFIF: u8 = 0xE0;
 const APP1_EXIF: u8 = 0xE1;
 const APP14_ADOBE: u8 = 0xEE;
 
+/// Frame headers of baseline, extended and progressive JPEGs; lossless and arithmetic-coded ones nobody else reads.
+const HUFFMAN_CODED: std::ops::RangeInclusive<u8> = 0xC0..=0xC2;
 /// Adobe's colour transform in APP14: 0 means that the components are stored as they are, without YCbCr.
 const ADOBE_NO_TRANSFORM: u8 = 0;
 /// TIFF tag of the orientation, and the value of a picture that stands upright.
@@ -27,8 +28,12 @@ pub struct JpegHeader {
     pub components: u8,
     /// EXIF orientation, 1..=8; 1 where none is stated.
     pub orientation: u8,
-    /// Three components that are red, green and blue as they are.
+    /// Three components that are, to one decoder or another, red, green and blue as they are.
     pub is_rgb: bool,
+    /// The kind of compression: the second byte of the frame header's marker.
+    pub coding: u8,
+    /// Bytes up to and with the marker that ends the picture; more may follow.
+    pub bytes: usize,
 }
 
 impl JpegHeader {
@@ -46,7 +51,7 @@ impl JpegHeader {
             let (marker, behind) = next_marker(jpeg, at)?;
             at = behind;
             match marker {
-                END_OF_IMAGE => return found.header(),
+                END_OF_IMAGE => return found.header(at),
                 // Restart markers and TEM stand alone.
                 0xD0..=0xD7 | 0x01 => continue,
                 _ => {}
@@ -65,11 +70,14 @@ impl JpegHeader {
     /// Whether the server shows such a picture right: its own decoder and a browser's read it alike.
     ///
     /// # Errors
-    /// [`FrameError::Turned`] and [`FrameError::Colours`].
+    /// [`FrameError::Turned`], [`FrameError::Coding`] and [`FrameError::Colours`].
     pub fn check_served(&self) -> Result<(), FrameError> {
         if self.orientation != UPRIGHT {
             let orientation = self.orientation;
             return Err(FrameError::Turned { orientation });
+        }
+        if !HUFFMAN_CODED.contains(&self.coding) {
+            return Err(FrameError::Coding);
         }
         match self.components {
             1 => Ok(()),
@@ -82,9 +90,8 @@ impl JpegHeader {
 /// What the segments have said so far.
 #[derive(Default)]
 struct Found {
-    frame: Option<(u16, u16, u8)>,
+    frame: Option<(u8, u16, u16, u8)>,
     ids_are_rgb: bool,
-    has_jfif: bool,
     adobe_transform: Option<u8>,
     orientation: Option<u8>,
 }
@@ -99,11 +106,10 @@ impl Found {
                     return Err(FrameError::Depth { bits: precision });
                 }
                 let size = [[w1, w0], [h1, h0]].map(u16::from_be_bytes);
-                self.frame = Some((size[0], size[1], components));
+                self.frame = Some((marker, size[0], size[1], components));
                 let ids = segment[6..].iter().step_by(3).copied();
                 self.ids_are_rgb = ids.eq(*b"RGB");
             }
-            APP0_JFIF if segment.starts_with(b"JFIF\0") => self.has_jfif = true,
             APP14_ADOBE if segment.starts_with(b"Adobe") => {
                 self.adobe_transform = segment.get(11).copied();
             }
@@ -117,20 +123,18 @@ impl Found {
         Ok(())
     }
 
-    fn header(self) -> Result<JpegHeader, FrameError> {
-        let (width, height, components) = self.frame.ok_or(FrameError::Broken)?;
-        // As libjpeg decides: JFIF is always YCbCr, then Adobe's word counts, then the components' names.
-        let is_rgb = !self.has_jfif
-            && match self.adobe_transform {
-                Some(transform) => transform == ADOBE_NO_TRANSFORM,
-                None => self.ids_are_rgb,
-            };
+    fn header(self, bytes: usize) -> Result<JpegHeader, FrameError> {
+        let (coding, width, height, components) = self.frame.ok_or(FrameError::Broken)?;
+        // To libjpeg JFIF has the first word, then Adobe, then the components' names; to others Adobe, or the names.
+        let is_rgb = self.adobe_transform == Some(ADOBE_NO_TRANSFORM) || self.ids_are_rgb;
         Ok(JpegHeader {
             width: width.into(),
             height: height.into(),
             components,
             orientation: self.orientation.unwrap_or(UPRIGHT),
             is_rgb: components == 3 && is_rgb,
+            coding,
+            bytes,
         })
     }
 }
@@ -273,17 +277,16 @@ mod tests {
     #[test]
     fn a_plain_jpeg_is_upright_and_served() {
         let header = JpegHeader::read(&jpeg()).unwrap();
-        let JpegHeader {
-            width,
-            height,
-            components,
-            orientation,
-            is_rgb,
-        } = header;
-        assert_eq!(
-            (width, height, components, orientation, is_rgb),
-            (32, 16, 3, 1, false)
-        );
+        let expected = JpegHeader {
+            width: 32,
+            height: 16,
+            components: 3,
+            orientation: 1,
+            is_rgb: false,
+            coding: 0xC0,
+            bytes: jpeg().len(),
+        };
+        assert_eq!(header, expected);
         header.check_served().unwrap();
     }
 
@@ -330,9 +333,8 @@ mod tests {
 
     #[test]
     fn colours_that_a_browser_and_the_decoder_read_differently_are_refused() {
-        let mut rgb = with_segment(APP14_ADOBE, b"Adobe\0\x64\0\0\0\0\0");
-        let jfif = rgb.windows(5).position(|bytes| bytes == b"JFIF\0").unwrap();
-        rgb[jfif] = b'X';
+        // With JFIF beside it, libjpeg reads it otherwise than other decoders do.
+        let rgb = with_segment(APP14_ADOBE, b"Adobe\0\x64\0\0\0\0\0");
         let header = JpegHeader::read(&rgb).unwrap();
         assert!(header.is_rgb);
         assert_eq!(
@@ -345,6 +347,11 @@ mod tests {
             cmyk.check_served(),
             Err(FrameError::Colours { components: 4 })
         );
+        let mut lossless = jpeg();
+        let frame = lossless.windows(2).position(|pair| pair == [0xFF, 0xC0]);
+        lossless[frame.unwrap() + 1] = 0xC3;
+        let header = JpegHeader::read(&lossless).unwrap();
+        assert_eq!(header.check_served(), Err(FrameError::Coding));
     }
 
     #[test]

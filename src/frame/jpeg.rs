@@ -141,12 +141,37 @@ pub fn decode_jpeg(jpeg: &[u8], width: usize, height: usize) -> Result<BgrImage,
     if found != expected {
         return Err(FrameError::WrongSize { expected, found });
     }
+    decode(jpeg, &header, true)
+}
+
+/// Decodes a JPEG as [`decode_jpeg`] does, and makes sure that no part of its data is missing, which costs a second
+/// decoding.
+///
+/// A decoder takes whatever follows for the data that is missing: a picture is whole when it stays the same although
+/// something else stands before its end.
+///
+/// # Errors
+/// Those of [`decode_jpeg`], and [`FrameError::CutOff`].
+pub fn decode_whole_jpeg(jpeg: &[u8], width: usize, height: usize) -> Result<BgrImage, FrameError> {
+    /// Codes of every length in most tables, and no marker.
+    const FILLING: [u8; 64] = [0x5A; 64];
+    const END: [u8; 2] = [0xFF, 0xD9];
+    let image = decode_jpeg(jpeg, width, height)?;
+    let header = JpegHeader::read(jpeg)?;
+    let filled = [&jpeg[..header.bytes - END.len()], &FILLING, &END].concat();
+    match decode(&filled, &header, false) {
+        Ok(again) if again == image => Ok(image),
+        _ => Err(FrameError::CutOff),
+    }
+}
+
+/// Decodes a JPEG of a kind that is served. `is_strict`: damaged data is an error, not grey.
+fn decode(jpeg: &[u8], header: &JpegHeader, is_strict: bool) -> Result<BgrImage, FrameError> {
     let is_grey = header.components == 1;
     let options = DecoderOptions::new_fast()
-        // Or what is missing is grey, without a word.
-        .set_strict_mode(true)
-        .set_max_width(width)
-        .set_max_height(height)
+        .set_strict_mode(is_strict)
+        .set_max_width(header.width)
+        .set_max_height(header.height)
         .jpeg_set_out_colorspace(match is_grey {
             true => ZuneColorSpace::Luma,
             false => ZuneColorSpace::BGR,
@@ -159,7 +184,7 @@ pub fn decode_jpeg(jpeg: &[u8], width: usize, height: usize) -> Result<BgrImage,
         true => data.iter().flat_map(|&grey| [grey; 3]).collect(),
         false => data,
     };
-    BgrImage::from_data(width, height, data)
+    BgrImage::from_data(header.width, header.height, data)
 }
 
 /// Whether mozjpeg was built with SIMD, as far as the build could tell (on x86 it needs nasm; six times slower without).

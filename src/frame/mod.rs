@@ -16,4 +16,6 @@ pub use crop::{Crop, Geometry, Mask, cut_crop, fill_input, is_inside};
 pub use error::FrameError;
 pub use header::JpegHeader;
 pub use image::{BgrImage, planes_to_bgr};
-pub use jpeg::{DEFAULT_QUALITY, JpegEncoder, QUALITY_RANGE, decode_jpeg, simd_at_build};
+pub use jpeg::{
+    DEFAULT_QUALITY, JpegEncoder, QUALITY_RANGE, decode_jpeg, decode_whole_jpeg, simd_at_build,
+};

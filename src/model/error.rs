@@ -19,7 +19,7 @@ pub enum ModelError {
     DanglingLink { link: PathBuf, target: PathBuf },
     /// A file of the package is a link that leads out of the package's folder.
     #[error(
-        "{}: leads out of the package's folder, to {}: copy the file itself into the package (cp -L)",
+        "{}: is a link that leads out of the package's folder, to {}: copy the file itself into the package (cp -L)",
         .file.display(), .target.display()
     )]
     LeadsOut { file: PathBuf, target: PathBuf },

@@ -2,7 +2,7 @@
 
 use super::files::{read_checked, read_limited};
 use super::manifest::GoldenInput;
-use super::onnx::read_package_network;
+use super::onnx::{external_files, read_package_network};
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
     Calibration, CropCache, Declared, LoadLimits, Manifest, ModelError, Network, NpyTensor,
@@ -44,6 +44,7 @@ impl Package {
         limits: &LoadLimits,
         crops: Arc<CropCache>,
     ) -> Result<Package, ModelError> {
+        refuse_dangling_link(folder)?;
         let file = folder.join("manifest.json");
         let json = read_limited(&file, limits.json_bytes)?;
         let folder = folder
@@ -84,12 +85,7 @@ impl Loader<'_> {
         let (unet, unet_tensors) = self.unet()?;
         let encoder = self.encoder()?;
         let golden = self.golden(frames.len())?;
-        if let Some(name) = manifest.files.keys().find(|name| !self.is_used(name)) {
-            return self.wrong(
-                &format!("files.{name}"),
-                "names a file that the manifest does not use",
-            );
-        }
+        self.check_used()?;
         let bytes = self.limits.kept_frames_bytes;
         let kept = unet.keep_frames(unet_tensors.image_input, frames.len(), bytes);
         Ok(Package {
@@ -128,7 +124,8 @@ impl Loader<'_> {
         })
     }
 
-    fn is_used(&self, name: &str) -> bool {
+    /// Refuses a file that is listed and used for nothing.
+    fn check_used(&self) -> Result<(), ModelError> {
         let Manifest {
             frames_file,
             frames_index,
@@ -137,16 +134,42 @@ impl Loader<'_> {
             golden,
             ..
         } = self.manifest;
+        let encoder = audio.encoder.as_ref().map(|encoder| &encoder.file);
         let mut used = vec![frames_file, frames_index, &unet.file];
         used.extend(&unet.calibration);
-        used.extend(audio.encoder.as_ref().map(|encoder| &encoder.file));
+        used.extend(encoder);
         used.extend(audio.features.as_ref());
         if let Some(golden) = golden {
             used.push(&golden.output);
             let (GoldenInput::Mel(input) | GoldenInput::Audio(input)) = &golden.input;
             used.push(input);
         }
-        used.into_iter().any(|file| file == name)
+        let is_unused = |name: &&String| !used.contains(name);
+        let mut unused: Vec<&String> = self.manifest.files.keys().filter(is_unused).collect();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        // Networks may keep weights in files beside them.
+        for network in [Some(&unet.file), encoder].into_iter().flatten() {
+            let onnx = self.read(network, self.limits.package_bytes)?;
+            let beside = external_files(&onnx).map_err(|source| ModelError::Onnx {
+                network: network.clone(),
+                source,
+            })?;
+            let folder = Path::new(network).parent().unwrap_or(Path::new(""));
+            unused.retain(|name| {
+                !beside
+                    .iter()
+                    .any(|file| folder.join(file) == Path::new(name))
+            });
+        }
+        match unused.first() {
+            None => Ok(()),
+            Some(name) => self.wrong(
+                &format!("files.{name}"),
+                "names a file that the manifest does not use",
+            ),
+        }
     }
 
     fn wrong<T>(&self, field: &str, reason: impl Into<String>) -> Result<T, ModelError> {
@@ -405,6 +428,16 @@ impl Loader<'_> {
             output,
             max_abs_error: golden.max_abs_error,
         }))
+    }
+}
+
+fn refuse_dangling_link(folder: &Path) -> Result<(), ModelError> {
+    match folder.read_link() {
+        Ok(target) if !folder.exists() => Err(ModelError::DanglingLink {
+            link: folder.to_owned(),
+            target,
+        }),
+        _ => Ok(()),
     }
 }
 

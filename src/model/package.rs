@@ -3,7 +3,7 @@
 use super::{CropCache, KeptFrames, Manifest, ModelError, Network, NetworkState};
 use crate::audio::FrontEndSpec;
 use crate::base::ping_pong::ping_pong;
-use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, fill_input};
+use crate::frame::{BgrImage, Crop, cut_crop, decode_jpeg, decode_whole_jpeg, fill_input};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,6 +116,16 @@ impl Package {
     /// The full idle frame, decoded.
     pub fn frame_image(&self, frame: u32) -> Result<BgrImage, ModelError> {
         decode_jpeg(&self.frames[frame as usize], self.width, self.height)
+            .map_err(|source| ModelError::Frame { frame, source })
+    }
+
+    /// Decodes a full idle frame, and makes sure that no part of it is missing.
+    ///
+    /// # Errors
+    /// [`ModelError::Frame`].
+    pub fn check_frame(&self, frame: u32) -> Result<(), ModelError> {
+        decode_whole_jpeg(&self.frames[frame as usize], self.width, self.height)
+            .map(drop)
             .map_err(|source| ModelError::Frame { frame, source })
     }
 

@@ -93,7 +93,8 @@ impl Registry {
         &self.crops
     }
 
-    /// Folders in `models` that hold a manifest.json, sorted by name: what there is to load.
+    /// Folders in `models` that hold a manifest.json, and links that lead nowhere, sorted by name: what there is to load,
+    /// or to complain of.
     ///
     /// # Errors
     /// [`ModelError::Unreadable`] when `models` cannot be listed.
@@ -105,7 +106,8 @@ impl Registry {
         let mut folders = Vec::new();
         for entry in std::fs::read_dir(models).map_err(unreadable)? {
             let folder = entry.map_err(unreadable)?.path();
-            if folder.join("manifest.json").is_file() {
+            let is_dangling = folder.is_symlink() && !folder.exists();
+            if is_dangling || folder.join("manifest.json").is_file() {
                 folders.push(folder);
             }
         }

@@ -3,7 +3,7 @@
 
 use super::{Copy, load, packages_folder};
 use lipsyncd::frame::{JpegEncoder, JpegHeader};
-use lipsyncd::model::{LoadLimits, Package, examine, write_npy};
+use lipsyncd::model::{LoadLimits, Package, Registry, examine, write_npy};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn good_packages_are_looked_at_and_told() {
 /// media/07: the training diverged.
 #[test]
 fn a_network_of_nan_is_refused_by_check() {
-    for (value, words) in [(f32::NAN, "gives NaN"), (f32::INFINITY, "")] {
+    for (value, words) in [(f32::NAN, "holds NaN"), (f32::INFINITY, "holds inf")] {
         let copy = Copy::of("tiny_own");
         let onnx = fs::read(copy.folder.join("unet.onnx")).unwrap();
         copy.replace("unet.onnx", &with_weights(&onnx, value));
@@ -87,6 +87,30 @@ fn with_weights(onnx: &[u8], value: f32) -> Vec<u8> {
         }
     }
     model.encode_to_vec()
+}
+
+/// media/11: what torch exports today keeps its weights beside the network.
+#[test]
+fn weights_beside_the_network_are_part_of_the_package() {
+    use prost::Message;
+    let copy = Copy::of("tiny_own");
+    let onnx = fs::read(copy.folder.join("unet.onnx")).unwrap();
+    let mut model = tract_onnx::pb::ModelProto::decode(&onnx[..]).unwrap();
+    let tensor = &mut model.graph.as_mut().unwrap().initializer[0];
+    let weights = std::mem::take(&mut tensor.raw_data);
+    tensor.data_location = Some(1);
+    tensor.external_data = vec![tract_onnx::pb::StringStringEntryProto {
+        key: "location".to_owned(),
+        value: "unet.onnx.data".to_owned(),
+    }];
+    copy.replace("unet.onnx", &model.encode_to_vec());
+    let error = copy.error();
+    assert!(error.contains("`unet.onnx.data`"), "{error}");
+    copy.replace("unet.onnx.data", &weights);
+    let package = Package::load(&copy.folder, &LoadLimits::default()).unwrap();
+    assert!(package.check_golden().unwrap().is_some());
+    let error = copy.replace("other.data", &weights).error();
+    assert!(error.contains("field `files.other.data`"), "{error}");
 }
 
 /// media/30: a copy that broke off.
@@ -269,6 +293,39 @@ fn a_file_that_leads_out_of_the_package_is_named_with_the_cure() {
         error.contains("unet.onnx") && error.contains("cp -L"),
         "{error}"
     );
+}
+
+/// net/21: a link whose target is gone is no empty folder.
+#[cfg(unix)]
+#[test]
+fn a_link_to_nowhere_is_named() {
+    let models = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/nowhere/face", models.path().join("face")).unwrap();
+    let folders = Registry::folders(models.path()).unwrap();
+    assert_eq!(folders, [models.path().join("face")]);
+    let error = Package::load(&folders[0], &LoadLimits::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("is a link to /nowhere/face, which is not there"),
+        "{error}"
+    );
+}
+
+/// What one decoder reads as RGB, another as YCbCr; and what hardly any decoder reads.
+#[test]
+fn frames_that_decoders_read_differently_are_refused() {
+    let adobe = b"Adobe\0\x64\0\0\0\0\0";
+    let error = with_frame(|jpeg| with_segment(jpeg, 0xEE, adobe)).error();
+    assert!(error.contains("frame 1: the JPEG stores RGB"), "{error}");
+    let error = with_frame(|jpeg| {
+        let mut arithmetic = jpeg.to_vec();
+        let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]);
+        arithmetic[frame.unwrap() + 1] = 0xC9;
+        arithmetic
+    })
+    .error();
+    assert!(error.contains("frame 1: the JPEG is compressed"), "{error}");
 }
 
 #[test]

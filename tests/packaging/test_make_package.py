@@ -17,40 +17,10 @@ import unittest
 import cv2
 import numpy as np
 
+from networks import model as onnx
+from networks import unet
+
 TOOL = pathlib.Path(__file__).parents[2] / "tools/package/make_package.py"
-
-
-def field(number, value):
-    """One protobuf field: an integer, or bytes."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def varint(value):
-    out = b""
-    while value > 0x7F:
-        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def value_info(name, sides):
-    dims = b"".join(field(1, field(2, side.encode()) if isinstance(side, str) else field(1, side)) for side in sides)
-    return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, dims)))
-
-
-def onnx(inputs, outputs, beside=None):
-    """An ONNX file without operators: what it says of itself is all that the tool reads."""
-    graph = b"".join(field(11, value_info(*one)) for one in inputs)
-    graph += b"".join(field(12, value_info(*one)) for one in outputs)
-    if beside:
-        entry = field(1, b"location") + field(2, beside.encode())
-        graph += field(5, field(8, b"weight") + field(13, entry))
-    return field(1, 8) + field(7, graph)
-
-
-def unet(side=160, audio=(1, 16, 32, 32), names=("input", "audio"), **more):
-    return onnx([(names[0], (1, 6, side, side)), (names[1], audio)], [("output", (1, 3, side, side))], **more)
 
 
 def with_orientation(jpeg, orientation):
@@ -164,6 +134,11 @@ class MakePackage(unittest.TestCase):
             file.write_text("\n".join(lines))
             self.refused("landmarks/1.lms", "line 2", text)
 
+    def test_landmarks_with_a_byte_order_mark_are_read(self):
+        file = self.landmarks(1)
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        self.made()
+
     def test_landmarks_with_commas_and_windows_line_ends_are_read(self):
         file = self.landmarks(1)
         file.write_bytes(file.read_bytes().replace(b" ", b",").replace(b"\n", b"\r\n"))
@@ -230,6 +205,40 @@ class MakePackage(unittest.TestCase):
         folder, _, index, _ = self.made()
         self.assertEqual((folder / "frames.bin").read_bytes()[index["offsets"][2]:], file.read_bytes())
 
+    def test_jpegs_that_nobody_reads_are_refused(self):
+        file = self.root / "frames/1.jpg"
+        whole = file.read_bytes()
+        header = whole.index(b"\xff\xc0")
+        for coding in (0xC3, 0xC9):  # lossless, arithmetic
+            file.write_bytes(whole[:header + 1] + bytes([coding]) + whole[header + 2:])
+            # Some builds of OpenCV know arithmetic coding.
+            self.assertRegex(self.run_tool().stderr, "1.jpg: cannot be read|frames 1 are encoded anew")
+
+    def test_progressive_jpegs_stay_as_they_are(self):
+        picture = cv2.imread(str(self.frame(1)))
+        cv2.imwrite(str(self.root / "frames/1.jpg"), picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+        content = (self.root / "frames/1.jpg").read_bytes()
+        folder, _, index, _ = self.made()
+        self.assertEqual((folder / "frames.bin").read_bytes()[index["offsets"][1]:index["offsets"][2]], content)
+
+    def test_frames_and_crops_of_no_size_are_refused(self):
+        for number in range(3):
+            self.frame(number, size=(300, 12))
+        self.refused("0.jpg: is 300x12", "16 to 4096 pixels", "larger")
+        for number in range(3):
+            self.frame(number)
+        (self.root / "crops.json").write_text("[[90, 110, 90.5, 110.5], [90, 110, 258, 278], [90, 110, 258, 278]]")
+        self.refused("0.jpg: the crop", "too small", crops=("--bounds", "crops.json"))
+
+    def test_folders_without_pictures_say_what_is_there(self):
+        for number in range(3):
+            (self.root / f"frames/{number}.jpg").unlink()
+        self.refused("no numbered frames", "it is empty")
+        (self.root / "frames/0.heic").write_bytes(b"heic")
+        self.refused("no numbered frames", "0.heic is of another kind")
+        (self.root / "frames/frame_0001.jpg").write_bytes(b"jpeg")
+        self.refused("frame_0001.jpg has no number for a name: call the frames 0.jpg, 1.jpg")
+
     def test_pictures_of_another_size_are_refused(self):
         self.frame(2, size=(320, 360))
         self.refused("frames/2.jpg", "320x360", "360x360")
@@ -249,9 +258,12 @@ class MakePackage(unittest.TestCase):
         self.assertEqual(manifest["geometry"]["mask"], [4, 4, 135, 130])
 
     def test_wenet_is_refused(self):
-        (self.root / "unet.onnx").write_bytes(unet(audio=(1, 128, 16, 32)))
+        for channels in (128, 256):
+            (self.root / "unet.onnx").write_bytes(unet(audio=(1, channels, 16, 32)))
+            self.refused(f"[1,{channels},16,32]", "wenet features are 20 a second, only 25 is served")
+        (self.root / "unet.onnx").write_bytes(unet(audio=(1, 65536)))
         np.save(self.root / "features.npy", np.zeros((40, 16, 512), np.float32))
-        self.refused("wenet features are 20 a second, only 25 is served")
+        self.refused("features.npy: is [40,16,512]", "wenet features are 20 a second")
 
     def test_tensors_of_other_names_are_found_by_their_shape(self):
         (self.root / "unet.onnx").write_bytes(unet(names=("face", "sound")))
@@ -259,10 +271,19 @@ class MakePackage(unittest.TestCase):
         self.assertEqual((unet_section["image_input"], unet_section["audio_input"]), ("face", "sound"))
         self.refused("no tensor 'x'", "face, sound", options=("--image-input", "x"), name="other")
 
-    def test_open_sides_are_taken_from_the_family_or_the_option(self):
-        (self.root / "unet.onnx").write_bytes(unet(audio=("batch", "channels", 32, 32)))
-        self.assertEqual(self.made()[1]["unet"]["audio_shape"], [1, 16, 32, 32])
+    def test_open_sides_are_asked_for_and_never_guessed(self):
+        (self.root / "unet.onnx").write_bytes(unet(audio=("batch", 16, 32, 32)))
+        self.assertEqual(self.made(name="a")[1]["unet"]["audio_shape"], [1, 16, 32, 32])
+        for audio in (("batch", "channels", 32, 32), ()):
+            (self.root / "unet.onnx").write_bytes(unet(audio=audio))
+            self.refused("does not fix the sides of its input `audio`", "--audio-shape", "1,16,32,32 is usual")
         self.assertEqual(self.made("--audio-shape", "1,32,32,32", name="b")[1]["unet"]["audio_shape"], [1, 32, 32, 32])
+
+    def test_an_output_that_is_no_picture_of_the_size_is_refused(self):
+        inputs = [("input", (1, 6, 160, 160)), ("audio", (1, 16, 32, 32))]
+        for sides in ((1, 6, 160, 160), (1, 3, 320, 320), (1, 160, 160, 3)):
+            (self.root / "unet.onnx").write_bytes(onnx(inputs, [("output", sides)]))
+            self.refused("as `output`, a picture of [1,3,160,160] is needed")
 
     def test_weights_beside_the_network_are_taken_along(self):
         (self.root / "unet.onnx").write_bytes(unet(beside="unet.onnx.data"))
@@ -274,9 +295,10 @@ class MakePackage(unittest.TestCase):
         self.refused("which is not beside it", name="other")
 
     def test_what_is_no_network_is_refused(self):
-        for content in (b"", b"<html>not found</html>", unet()[:-5], b"version https://git-lfs.github.com/spec/v1"):
+        for content, words in ((b"", "is empty"), (b"<html>not found</html>", "a web page"), (unet()[:-5], "ends early"),
+                               (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"), (b"PK\3\4", "torch.onnx.export")):
             (self.root / "unet.onnx").write_bytes(content)
-            self.refused("unet.onnx: it ")
+            self.refused("unet.onnx: it ", words)
 
     def test_an_encoder_is_compared(self):
         encoder = self.root / "encoder.onnx"
@@ -306,6 +328,16 @@ class MakePackage(unittest.TestCase):
         self.refused("ends early")
         (self.root / "features.npy").write_bytes(content[:5])
         self.refused("is not a .npy file")
+
+    def test_features_of_another_kind_are_refused(self):
+        np.save(self.root / "features.npy", np.zeros((12, 512), np.float32))
+        self.refused("features of the `ave` kind", "hubert")
+        np.save(self.root / "features.npy", np.zeros((12, 32), np.float32))
+        self.refused("512 rows of 32 values", "the server takes 64 at most")
+        np.save(self.root / "features.npy", np.zeros((1, 24, 1024), np.float32))
+        self.refused("rows of 24576 values", "save features[0]")
+        np.save(self.root / "features.npy", np.zeros((12, 4096), np.float32))
+        self.assertIn("4 of them are taken for one frame", self.made()[3].stderr)
 
     def test_tokens_are_paired(self):
         tokens = np.arange(9 * 1024, dtype=np.float32).reshape(9, 1024)

@@ -1,9 +1,11 @@
 """What a JPEG says of itself, and whether it is whole; other pictures, and those that the server does not take as they
 are, are made JPEGs of three colours by OpenCV."""
 
+import os
 import struct
 
 QUALITY = 95  # of pictures that have to be encoded anew
+HUFFMAN = (0xC0, 0xC1, 0xC2)  # frame headers of baseline, extended and progressive JPEGs; the others nobody reads
 
 
 class PictureError(ValueError):
@@ -14,7 +16,7 @@ class Jpeg:
     """Size, components and orientation of a whole JPEG."""
 
     def __init__(self, content):
-        self.size, self.components, self.orientation, self.is_rgb = None, 0, 1, False
+        self.size, self.components, self.orientation, self.is_rgb, self.coding = None, 0, 1, False, None
         if content[:2] != b"\xff\xd8":
             raise PictureError("is not a JPEG")
         at, is_whole = 2, False
@@ -70,7 +72,7 @@ class Jpeg:
                 raise PictureError(f"has {precision} bits a colour, 8 are served")
             if not width or not height:
                 raise PictureError("is a JPEG of no size")
-            self.size = (width, height)
+            self.size, self.coding = (width, height), marker
             if self.components == 3 and data[6::3][:3] == b"RGB":
                 self.is_rgb = True
         elif marker == 0xEE and data[:5] == b"Adobe" and len(data) >= 12:
@@ -79,8 +81,8 @@ class Jpeg:
             self.orientation = exif_orientation(data[6:]) or self.orientation
 
     def is_served_as_it_is(self):
-        """Upright, grey or YCbCr: what the server and a browser read alike."""
-        return self.orientation == 1 and (self.components == 1 or (self.components == 3 and not self.is_rgb))
+        """Upright, grey or YCbCr, Huffman-coded: what the server and a browser read alike."""
+        return self.orientation == 1 and self.coding in HUFFMAN and (self.components == 1 or (self.components == 3 and not self.is_rgb))
 
 
 def exif_orientation(tiff):
@@ -112,6 +114,7 @@ def served(file):
 
 
 def encoded_anew(file):
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what is wrong is told here
     try:
         import cv2
     except ImportError:
@@ -120,7 +123,7 @@ def encoded_anew(file):
     # As training code reads it: turned upright, three colours of 8 bits.
     picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if picture is None:
-        raise PictureError("cannot be read as a picture")
+        raise PictureError("cannot be read as a picture: it is damaged, or of a kind that OpenCV does not know")
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     if hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]

@@ -19,12 +19,12 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import pathlib
 import re
 import shutil
 import signal
 import sys
-import tempfile
 
 from jpeg_file import PictureError, served
 from npy_file import NpyError, NpyFile
@@ -38,19 +38,28 @@ class Family:
     inner: int  # of the square in it that the network sees
     mask: list  # x, y, width, height of the inner square
     audio: list  # usual shape of the audio input
+    features: tuple  # values of one frame's features that its networks are trained with
     border: int = 4
 
 
-FAMILIES = {
-    "synctalk": Family(328, 320, [5, 5, 310, 305], [1, 32, 16, 16]),
-    "ultralight": Family(168, 160, [5, 5, 150, 145], [1, 16, 32, 32]),
-    "feathertalk": Family(152, 144, [4, 4, 135, 130], [1, 40, 1024]),
-}
-WENET_AUDIO = [1, 128, 16, 32]
-ENCODER_ROWS, MEL_ROWS = 16, 16  # encoder rows that a frame sees, mel rows that one of them sees
 HUBERT_TOKEN = 1024  # values of one of the two tokens of a frame
-MAX_SIDE = 4096  # of a frame, as the server takes it
-SERVED_BYTES = 512 << 20  # what the server takes where --max-package-bytes says nothing else
+HUBERT, AVE, WENET = 2 * HUBERT_TOKEN, 512, 16 * 512  # values of a row of features
+
+
+FAMILIES = {
+    "synctalk": Family(328, 320, [5, 5, 310, 305], [1, 32, 16, 16], (AVE, HUBERT)),
+    "ultralight": Family(168, 160, [5, 5, 150, 145], [1, 16, 32, 32], (HUBERT,)),
+    "feathertalk": Family(152, 144, [4, 4, 135, 130], [1, 40, 1024], (HUBERT,)),
+}
+ENCODER_ROWS, MEL_ROWS = 16, 16  # encoder rows that a frame sees, mel rows that one of them sees
+# What the server takes: sides of a frame and of a crop in pixels, rows of features that one frame sees.
+MIN_SIDE, MAX_SIDE, MIN_CROP, MAX_ROWS = 16, 4096, 2, 64
+# What it takes where --max-package-bytes and --max-frames say nothing else.
+SERVED_BYTES, SERVED_FRAMES = 512 << 20, 20_000
+
+
+WENET_REFUSED = ("wenet features are 20 a second, only 25 is served, and mouth and film would run too fast; train with hubert, or "
+                 "wait for a version that serves 20")
 
 
 class Refused(Exception):
@@ -125,6 +134,11 @@ def plan_unet(arguments, family):
     if set(others) - {audio}:
         raise Refused(f"{network.file}: has a further input {', '.join(set(others) - {audio})}; an image and audio are served")
     declared, wanted = network.inputs[image], [1, 6, family.inner, family.inner]
+    if set(network.outputs) - {output}:
+        say(f"{network.file}: of its outputs {', '.join(network.outputs)}, `{output}` is the picture")
+    picture = network.outputs[output]
+    if picture and not fits(picture, [1, 3, family.inner, family.inner]) and fits(declared, wanted):
+        raise Refused(f"{network.file} gives {shown(picture)} as `{output}`, a picture of {shown([1, 3, family.inner, family.inner])} is needed")
     if declared and not fits(declared, wanted):
         other = [name for name, one in FAMILIES.items() if fits(declared, [1, 6, one.inner, one.inner])]
         cure = f": give --family {other[0]}" if other else ""
@@ -144,21 +158,16 @@ def audio_shape(arguments, family, network, audio):
             raise Refused(f"--audio-shape {arguments.audio_shape}: give sides such as 1,16,32,32") from None
         if given[0] != 1 or min(given) < 1:
             raise Refused(f"--audio-shape {arguments.audio_shape}: sides must be positive, and the first must be 1")
-    if not declared:
-        shape = given or family.audio
-    elif given:
+    if declared and given:
         if not fits(declared, given):
             raise Refused(f"{network.file}'s input `{audio}` is {shown(declared)}, --audio-shape says {shown(given)}")
-        shape = given
-    else:
-        shape = [1 if at == 0 and side is None else side for at, side in enumerate(declared)]
-        if None in shape:
-            if not fits(declared, family.audio):
-                raise Refused(f"{network.file}'s input `{audio}` is {shown(declared)}: give --audio-shape with its sides")
-            shape = family.audio
-    if shape == WENET_AUDIO:
-        raise Refused(f"{network.file}'s audio is {shown(shape)}: wenet features are 20 a second, only 25 is served, and mouth "
-                      "and film would run too fast; train with hubert, or wait for a version that serves 20")
+    shape = given or [1 if at == 0 and side is None else side for at, side in enumerate(declared)]
+    if not shape or None in shape:
+        usual = ",".join(map(str, family.audio))
+        raise Refused(f"{network.file} does not fix the sides of its input `{audio}` ({shown(declared)}): give --audio-shape, as the "
+                      f"network was trained; {usual} is usual for {arguments.family}")
+    if len(shape) == 4 and shape[1] > 32 and shape[2:] == [16, 32]:
+        raise Refused(f"{network.file}'s audio is {shown(shape)}: {WENET_REFUSED}")
     return shape
 
 
@@ -188,6 +197,12 @@ def plan_audio(arguments, family, shape):
     if not features:
         raise Refused("give --encoder (it hears), --features (it only plays its own audio), or both")
     rows = values // features[1][1]
+    if rows > MAX_ROWS:
+        raise Refused(f"{arguments.features}: {rows} rows of {features[1][1]} values fill the audio input {shown(shape)}, the server takes "
+                      f"{MAX_ROWS} at most: save one row a frame, [frames, values]")
+    if features[1][1] not in family.features:
+        say(f"{arguments.features}: rows of {features[1][1]} values are no features that --family {arguments.family} usually has; {rows} of "
+            "them are taken for one frame")
     return {"kind": "features", "first_row": -(rows // 2), "rows": rows, "edge_rows": 0,
             "outside": "zero_features", **section}, None, features
 
@@ -206,12 +221,18 @@ def read_features(file, arguments, shape):
     if wrong:
         raise Refused(f"{file}: row {wrong[0]} holds {wrong[1]}: compute the features anew")
     rows, width = features.shape[0], math.prod(features.shape[1:])
-    if width == HUBERT_TOKEN and arguments.family != "synctalk":
+    if width == WENET:
+        raise Refused(f"{file}: is {shown(features.shape)}: {WENET_REFUSED}")
+    if width == HUBERT_TOKEN:
         # Tokens, two a frame, as the audio network gives them; an odd last one belongs to no frame.
-        rows, width = rows // 2, 2 * HUBERT_TOKEN
+        rows, width = rows // 2, HUBERT
         say(f"{file}: {features.shape[0]} tokens are {rows} frames of two")
     if not rows or math.prod(shape) % width:
-        raise Refused(f"{file}: rows of {width} values do not fill the audio input {shown(shape)}")
+        cure = "; save features[0], one row a frame" if features.shape[0] == 1 and len(features.shape) > 2 else ""
+        raise Refused(f"{file}: rows of {width} values do not fill the audio input {shown(shape)}{cure}")
+    if width == AVE and AVE not in FAMILIES[arguments.family].features:
+        raise Refused(f"{file}: rows of {width} values are features of the `ave` kind, --family {arguments.family} is trained with "
+                      f"hubert ({HUBERT} values a frame)")
     return features, [rows, width]
 
 
@@ -232,12 +253,15 @@ def plan_frames(arguments, family):
             _, found, is_anew = served(frames[number])
         except PictureError as error:
             raise Refused(f"{frames[number]}: {error}") from None
-        if max(found) > MAX_SIDE:
-            raise Refused(f"{frames[number]}: is {found[0]}x{found[1]}; the server takes sides up to {MAX_SIDE} pixels: make the frames smaller")
+        if max(found) > MAX_SIDE or min(found) < MIN_SIDE:
+            cure = "smaller" if max(found) > MAX_SIDE else "larger"
+            raise Refused(f"{frames[number]}: is {found[0]}x{found[1]}; the server takes sides of {MIN_SIDE} to {MAX_SIDE} pixels: make the frames {cure}")
         size = size or found
         if found != size:
             raise Refused(f"{frames[number]}: is {found[0]}x{found[1]}, the first frame is {size[0]}x{size[1]}")
         x1, y1, x2, y2 = crops[number]
+        if min(x2 - x1, y2 - y1) < MIN_CROP:
+            raise Refused(f"{frames[number]}: the crop {crops[number]} is too small: a face is {MIN_CROP} pixels wide at least")
         if not (0 <= x1 and 0 <= y1 and x2 <= size[0] and y2 <= size[1]):
             outside[number] = crops[number]
         if is_anew:
@@ -303,6 +327,19 @@ def checksums(folder):
     return files
 
 
+def write_manifest(arguments, family, sections, folder):
+    manifest = {
+        "format": 1, "name": arguments.name, "title": arguments.title or arguments.name, "description": "",
+        "family": arguments.family, "license": arguments.license,
+        "provenance": {"made_by": "tools/package/make_package.py"},
+        "frame_rate": 25, "frames": {"file": "frames.bin", "index": "frames.json"},
+        "geometry": {"crop_size": family.crop, "inner_size": family.inner, "border": family.border,
+                     "mask": family.mask, "channel_order": "bgr"},
+        **sections,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
 def make(arguments):
     """Looks at everything, then writes the package beside its place and moves it there."""
     folder = check_texts(arguments)
@@ -310,11 +347,10 @@ def make(arguments):
     network, unet = plan_unet(arguments, family)
     audio, encoder, features = plan_audio(arguments, family, unet["audio_shape"])
     frames, size = plan_frames(arguments, family)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    # A leading dot: the server passes over such folders.
-    with tempfile.TemporaryDirectory(prefix=f".{arguments.name}.", dir=arguments.out) as made:
-        made = pathlib.Path(made) / arguments.name
-        made.mkdir()
+    scratch = arguments.out / f".{arguments.name}.{os.getpid()}"  # the server passes over folders in such a folder
+    try:
+        made = scratch / arguments.name
+        made.mkdir(parents=True)
         write_frames(frames, size, family, made)
         write_network(network, "unet.onnx", made)
         if encoder:
@@ -322,20 +358,15 @@ def make(arguments):
         if features:
             features[0].write(made / "features.npy", features[1])
         files = checksums(made)
-        manifest = {
-            "format": 1, "name": arguments.name, "title": arguments.title or arguments.name, "description": "",
-            "family": arguments.family, "license": arguments.license,
-            "provenance": {"made_by": "tools/package/make_package.py"},
-            "frame_rate": 25, "frames": {"file": "frames.bin", "index": "frames.json"},
-            "geometry": {"crop_size": family.crop, "inner_size": family.inner, "border": family.border,
-                         "mask": family.mask, "channel_order": "bgr"},
-            "unet": unet, "audio": audio, "files": files,
-        }
-        (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(arguments, family, {"unet": unet, "audio": audio, "files": files}, made)
         made.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     total = sum(file["bytes"] for file in files.values())
     if total > SERVED_BYTES:
         say(f"{folder}: {total} bytes are more than the server takes unasked: start it and `lipsyncd check` with --max-package-bytes {total}")
+    if len(frames) > SERVED_FRAMES:
+        say(f"{folder}: {len(frames)} frames are more than the server takes unasked: start it and `lipsyncd check` with --max-frames {len(frames)}")
     print(f"{folder}: {len(frames)} frames; now run: lipsyncd check {folder}")
 
 
@@ -364,7 +395,8 @@ def options():
 
 def main():
     arguments = options().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         make(arguments)
     except (Refused, PairingError, PictureError) as error:

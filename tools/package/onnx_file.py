@@ -3,6 +3,12 @@
 A reader of the few fields of onnx.proto that are needed, so that making a package needs no library.
 """
 
+NOT_ONNX = {
+    b"PK\3\4": "a torch checkpoint: export it with torch.onnx.export",
+    b"\x80\x02": "a torch checkpoint: export it with torch.onnx.export",
+    b"version https://git-lfs": "a pointer of Git LFS, not the network: run `git lfs pull`",
+    b"<": "a web page, not the network: download it again",
+}
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -72,6 +78,11 @@ class OnnxFile:
     def __init__(self, file):
         self.file = file
         data = memoryview(file.read_bytes())
+        for beginning, is_really in NOT_ONNX.items():
+            if data[:len(beginning)] == beginning:
+                raise OnnxError(f"it is {is_really}")
+        if not data:
+            raise OnnxError("it is empty: copy or export it again")
         graph = list(every(data, 7))
         if not graph:
             raise OnnxError("it has no graph: it is not an ONNX file")

@@ -18,23 +18,27 @@ def numbered(folder, suffixes, what):
     """The folder's files of these endings by their number."""
     if not folder.is_dir():
         raise PairingError(f"{folder}: there is no such folder of {what}")
-    files, others = {}, []
+    files, named, others = {}, [], []  # by number; of another name; of another kind
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in suffixes:
+        if file.name.startswith("."):
             continue
-        if not re.fullmatch(r"[0-9]+", file.stem):
+        if file.suffix.lower() not in suffixes:
             others.append(file.name)
+        elif not re.fullmatch(r"[0-9]+", file.stem):
+            named.append(file.name)
         elif int(file.stem) in files:
             raise PairingError(f"{folder}: {files[int(file.stem)].name} and {file.name} have the same number")
         elif not file.is_file():
             raise PairingError(f"{file}: is not a file" + (" (a link to nothing)" if file.is_symlink() else ""))
         else:
             files[int(file.stem)] = file
+    if not files and named:
+        raise PairingError(f"{folder}: {named[0]}{more(named)} has no number for a name: call the {what} 0{suffixes[0]}, 1{suffixes[0]}, …")
     if not files:
-        hint = f"; {others[0]} has another name: call them 0{suffixes[0]}, 1{suffixes[0]}, …" if others else ""
-        raise PairingError(f"{folder}: there are no numbered {what} ({', '.join(suffixes)}){hint}")
-    if others:
-        raise PairingError(f"{folder}: {others[0]}{more(others)} has no number for a name, as the other {what} have")
+        found = f"; {others[0]}{more(others)} is of another kind" if others else "; it is empty"
+        raise PairingError(f"{folder}: there are no numbered {what} ({', '.join(suffixes)}){found}")
+    if named:
+        raise PairingError(f"{folder}: {named[0]}{more(named)} has no number for a name, as the other {what} have")
     return files
 
 
@@ -52,7 +56,7 @@ def some(numbers):
 def crop_of_landmarks(file):
     """The square crop of a file of 110 landmarks `x y`."""
     points = []
-    for at, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+    for at, line in enumerate(file.read_text("utf-8-sig", errors="replace").splitlines(), 1):
         words = line.replace(",", " ").split()
         if not words:
             continue

@@ -36,6 +36,11 @@ pub enum OnnxError {
         reason: &'static str,
     },
     #[error(
+        "holds {value} in its weights (tensor `{tensor}`): its training diverged, or the file is damaged; export an earlier \
+         checkpoint"
+    )]
+    NotFinite { tensor: String, value: f32 },
+    #[error(
         "was exported in training mode ({operator} `{node}`): call eval() before the export, or export with \
          training=TrainingMode.EVAL"
     )]

@@ -51,6 +51,19 @@ pub fn with_external_data(
     Ok(proto.encode_to_vec())
 }
 
+/// Names of the files beside it that a network keeps weights in.
+///
+/// # Errors
+/// When the bytes are no ONNX file.
+pub fn external_files(onnx: &[u8]) -> Result<Vec<String>, OnnxError> {
+    let mut proto = parse(onnx)?;
+    let mut tensors = Vec::new();
+    if let Some(graph) = &mut proto.graph {
+        collect(graph, &mut tensors);
+    }
+    Ok(tensors.iter().map(|tensor| location(tensor)).collect())
+}
+
 /// The first file beside it that a network needs, if there is one.
 pub(super) fn first_location(graph: &mut GraphProto) -> Option<String> {
     let mut tensors = Vec::new();

@@ -8,6 +8,7 @@ mod declared;
 mod error;
 mod external;
 mod file;
+mod finite;
 mod half;
 mod operators;
 mod qdq;
@@ -16,6 +17,7 @@ mod words;
 
 pub use declared::{Declared, DeclaredTensor, declared_inputs};
 pub use error::OnnxError;
+pub(super) use external::external_files;
 pub use file::read_network;
 pub(super) use file::{file_name, read_package_network};
 pub(super) use words::in_one_sentence;
@@ -84,6 +86,7 @@ pub(super) fn prepare(onnx: &[u8]) -> Result<Prepared, OnnxError> {
     if qdq::dequantise(graph)? {
         notes.push(Note::Pairs);
     }
+    finite::check(graph)?;
     let reader = operators::reader();
     operators::update(graph, &reader, opset)?;
     Ok(Prepared {
