@@ -2,6 +2,9 @@
 
 mod commands;
 mod http;
+mod memory;
+mod operation;
+mod origins;
 mod packages;
 mod quantised;
 mod render;
