@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::poll::{Interest, wait};
+use super::poll::{Interest, until, wait};
 
 /// A shutdown that every thread can wait for. Clones share it; it is triggered once and for good.
 #[derive(Clone)]
@@ -48,8 +48,19 @@ impl Shutdown {
 
     /// Waits until it is triggered, at most `limit`. Returns whether it was.
     pub fn wait(&self, limit: Option<Duration>) -> bool {
-        let _ = wait([Interest::read(self)], limit);
-        self.is_triggered()
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let now = Instant::now();
+            if self.is_triggered() {
+                return true;
+            }
+            // A signal ends a wait early.
+            if deadline.is_some_and(|deadline| now >= deadline)
+                || wait([Interest::read(self)], until([deadline], now)).is_err()
+            {
+                return self.is_triggered();
+            }
+        }
     }
 }
 
