@@ -11,14 +11,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lipsyncd::base::ids::ConnectionId;
-use lipsyncd::config::Config;
+use lipsyncd::config::{Config, Options};
 use lipsyncd::engine::Engine;
 use lipsyncd::model::Registry;
 use lipsyncd::observe::Stats;
 use lipsyncd::protocol::{InferenceRequest, encode_request};
-use lipsyncd::server::{Assets, Site};
+use lipsyncd::server::{Assets, HttpService, OriginPolicy};
 use lipsyncd::session::Context;
-use lipsyncd::transport::{MemoryConnection, Outgoing};
+use lipsyncd::transport::Outgoing;
+
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod memory;
+
+use memory::MemoryConnection;
 
 /// The most allocations of a frame in the steady state, on the average: from the message to the job, and from the
 /// result to the reply.
@@ -95,17 +100,23 @@ fn messages(count: u32) -> Vec<Bytes> {
 #[test]
 fn a_version_1_frame_allocates_little() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/packages");
-    let config = Config::for_tests(models);
+    let config = Config::new(Options {
+        models_dir: models,
+        workers: 2,
+        ..Options::default()
+    });
+    let config = config.unwrap();
     let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
-    for folder in Registry::folders(&config.models_dir).unwrap() {
+    for folder in Registry::folders(config.models_dir()).unwrap() {
         engine.load_folder(&folder).unwrap();
     }
     let context = Arc::new(Context::new(&config, engine));
     context.set_ready();
-    let site = Site::new(context.clone(), Assets::open(None).unwrap(), false);
+    let origins = OriginPolicy::new(&config, 0);
+    let service = HttpService::new(context.clone(), Assets::open(None).unwrap(), origins);
     let limits = &context.limits;
     let mut client =
-        MemoryConnection::open(&site, Some("lipsync.v1"), ConnectionId(1), limits).unwrap();
+        MemoryConnection::open(&service, Some("lipsync.v1"), ConnectionId(1), limits).unwrap();
 
     let (warm, counted) = (60, 200);
     let counts = || [&OF_CONNECTION, &OF_OTHERS].map(|count| count.load(Ordering::Relaxed));

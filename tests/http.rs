@@ -1,6 +1,6 @@
 //! HTTP over real sockets: dribbled, endless, oversized and wrong requests, and the paths of the server.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r
 
 #[test]
 fn a_request_may_come_byte_by_byte() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let mut stream = connect(server.address());
     for byte in GET {
         stream.write_all(&[*byte]).unwrap();
@@ -20,7 +20,7 @@ fn a_request_may_come_byte_by_byte() {
     }
     let response = read_to_end(&mut stream);
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
-    assert!(response.ends_with("Health\n"), "{response}");
+    assert!(response.ends_with("/healthz\n"), "{response}");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_request_has_a_total_deadline_however_it_dribbles() {
         handshake_ms: 300,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     let mut stream = connect(server.address());
     let started = Instant::now();
     for byte in b"GET / HTTP/1.1\r\nX-Endless: yesyesyesyesyesyesyesyesyesyesyes" {
@@ -47,9 +47,9 @@ fn a_request_has_a_total_deadline_however_it_dribbles() {
 
 #[test]
 fn wrong_requests_get_their_status() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let many_lines = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(65));
-    let long_line = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(9000));
+    let long_line = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(17_000));
     for (request, status) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..], "400"),
         (b"GET / HTTP/9.9\r\n\r\n", "400"),
@@ -60,15 +60,11 @@ fn wrong_requests_get_their_status() {
         ),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", "405"),
         (b"BREW / HTTP/1.1\r\n\r\n", "405"),
-        (b"GET /ws HTTP/1.1\r\n\r\n", "426"),
         (many_lines.as_bytes(), "431"),
         (long_line.as_bytes(), "431"),
     ] {
         let mut stream = connect(server.address());
         stream.write_all(request).unwrap();
-        if status == "426" {
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-        }
         let response = read_to_end(&mut stream);
         assert_eq!(response.get(9..12), Some(status), "{request:?}: {response}");
     }
@@ -76,13 +72,13 @@ fn wrong_requests_get_their_status() {
 
 #[test]
 fn a_connection_serves_several_requests_even_at_once() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let keep = b"GET /stats HTTP/1.1\r\n\r\n";
     let response = exchange(server.address(), &[&keep[..], keep, GET].concat());
     assert_eq!(response.matches("HTTP/1.1 200 OK").count(), 3, "{response}");
     let head = exchange(server.address(), b"HEAD /stats HTTP/1.0\r\n\r\n");
     assert!(
-        head.contains("Content-Length: 6\r\n") && head.ends_with("\r\n\r\n"),
+        head.contains("Content-Length: 7\r\n") && head.ends_with("\r\n\r\n"),
         "{head}"
     );
 }
@@ -93,7 +89,7 @@ fn too_many_connections_are_told_so_and_room_is_found_again() {
         max_connections: 2,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     let first = connect(server.address());
     let _second = connect(server.address());
     let refused = exchange(server.address(), GET);
@@ -189,5 +185,108 @@ fn no_path_leaves_the_folder_of_the_page() {
         assert_eq!(status, 404, "{path}");
         assert!(!body.windows(10).any(|ten| ten == b"the secret"), "{path}");
     }
+    app.stop();
+}
+
+/// Behind a proxy that goes by another of them, the body would be the next request (request smuggling).
+#[test]
+fn every_content_length_is_looked_at() {
+    let server = echo_server(&Limits::default());
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\nX: 1234567\r\n\r\n";
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: {}\r\n\r\n{smuggled}",
+        smuggled.len()
+    );
+    let response = exchange(server.address(), request.as_bytes());
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
+}
+
+/// Case net/50: plain proxies and some clients send the target in full.
+#[test]
+fn an_absolute_target_is_served_as_its_path() {
+    let app = app(&config());
+    for target in ["http://kiosk:8765/healthz", "HTTP://kiosk/healthz?x"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: kiosk\r\nConnection: close\r\n\r\n");
+        let response = exchange(app.address(), request.as_bytes());
+        assert!(
+            response.starts_with("HTTP/1.1 200 "),
+            "{target}: {response}"
+        );
+        assert!(response.ends_with("\r\n\r\nok\n"), "{response}");
+    }
+    let handshake = b"GET ws://kiosk/ws HTTP/1.1\r\nHost: kiosk\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let mut stream = connect(app.address());
+    stream.write_all(handshake).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 101");
+    app.stop();
+}
+
+/// Case net/44: browsers send the cookies of every program on localhost, whatever its port.
+#[test]
+fn many_cookies_are_served_and_too_many_are_told() {
+    let app = app(&config());
+    let cookies = |bytes: usize| format!("Cookie: a={}\r\n", "y".repeat(bytes));
+    assert_eq!(get(app.address(), "/", &cookies(15_000)).0, 200);
+    let (status, _, body) = get(app.address(), "/", &cookies(20_000));
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(status, 431, "{text}");
+    assert!(
+        text.contains("ookies") && text.contains("--max-head-bytes"),
+        "{text}"
+    );
+    app.stop();
+}
+
+#[test]
+fn a_stop_ends_responses_that_are_read_slowly_and_waits_for_those_that_are_read() {
+    let limits = Limits {
+        drain_ms: 1000,
+        close_ms: 200,
+        write_ms: 60_000,
+        ..Limits::default()
+    };
+    let server = echo_server(&limits);
+    let ask = || {
+        let mut stream = connect(server.address());
+        stream
+            .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).unwrap();
+        stream
+    };
+    let (_not_read, mut slow, mut quick) = (ask(), ask(), ask());
+    let slow = std::thread::spawn(move || {
+        // Without a pause of its own that a limit could find.
+        while slow.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+            sleep(Duration::from_millis(20));
+        }
+    });
+    let whole = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        quick.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    });
+    let started = Instant::now();
+    server.stop();
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(whole.join().unwrap() > 64 << 20);
+    slow.join().unwrap();
+}
+
+#[test]
+fn the_websocket_path_tells_others_what_it_is_for() {
+    let app = app(&config());
+    let (status, head, _) = get(app.address(), "/ws", "");
+    assert_eq!(status, 426);
+    assert!(head.contains("Upgrade: websocket"), "{head}");
     app.stop();
 }

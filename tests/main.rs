@@ -2,7 +2,10 @@
 
 mod commands;
 mod http;
+mod memory;
 mod networks;
+mod operation;
+mod origins;
 mod packages;
 mod quantised;
 mod render;

@@ -10,30 +10,37 @@ use lipsyncd::base::event_queue::EventSender;
 use lipsyncd::base::ids::ConnectionId;
 use lipsyncd::base::limits::Limits;
 use lipsyncd::base::shutdown::Shutdown;
-use lipsyncd::config::Config;
+use lipsyncd::config::{Config, Options};
 use lipsyncd::server::App;
 use lipsyncd::transport::http::{Head, Response};
-use lipsyncd::transport::routes::Route;
-use lipsyncd::transport::{Incoming, Negotiated, Outbox, Server, Service, Session};
+use lipsyncd::transport::{HandshakeDecision, Incoming, Outbox, Server, Service, Session};
 use tungstenite::{Message, WebSocket};
 
 /// Longer than anything here takes on a busy machine: a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends every message back.
+/// Sends every message back. `fill` is answered with more than the outbox may hold, and with `room` when it was sent.
 pub struct Echo;
+
+/// Length of the body at `/large`: more than all socket buffers of a connection.
+const LARGE: usize = 64 << 20;
 
 impl Service for Echo {
     type Session = Echo;
 
-    fn get(&self, route: &Route, _head: &Head) -> Response {
-        Response::text(200, format!("{route:?}"))
+    fn respond(&self, head: &Head) -> Response {
+        match head.path() {
+            "/large" => Response::new(200, "text/plain", vec![b'x'; LARGE]),
+            path => Response::text(200, path),
+        }
     }
 
-    fn negotiate(&self, _head: &Head, offered: &[&str]) -> Negotiated {
-        match offered {
-            ["refuse"] => Negotiated::Refuse(Response::text(400, "as you wish")),
-            _ => Negotiated::Accept(offered.contains(&"echo").then_some("echo")),
+    fn handshake(&self, head: &Head) -> HandshakeDecision {
+        let offered = head.list("sec-websocket-protocol");
+        match (head.path(), &offered[..]) {
+            (_, ["refuse"]) => HandshakeDecision::Refuse(Response::text(400, "as you wish")),
+            ("/ws", _) => HandshakeDecision::Accept(offered.contains(&"echo").then_some("echo")),
+            _ => HandshakeDecision::Refuse(Response::text(404, "not there")),
         }
     }
 
@@ -47,30 +54,44 @@ impl Session for Echo {
 
     fn on_message(&mut self, message: Incoming<'_>, _now: Instant, out: &mut Outbox) {
         match message {
+            Incoming::Text("fill") => {
+                while !out.is_over() {
+                    out.binary(vec![0; 1 << 20]);
+                }
+            }
             Incoming::Text(text) => out.text(text.to_owned()),
             Incoming::Binary(bytes) => out.binary(bytes),
         }
     }
 
     fn on_event(&mut self, (): (), _: Instant, _: &mut Outbox) {}
+
+    fn on_writable(&mut self, _: Instant, out: &mut Outbox) {
+        out.text("room".to_owned());
+    }
 }
 
-/// An echo server with these limits and allowed origins.
-pub fn echo_server(limits: &Limits, origins: &[&str]) -> Server {
+/// An echo server with these limits.
+pub fn echo_server(limits: &Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
-    let stop = Shutdown::new().unwrap();
-    Server::start(listener, Arc::new(Echo), limits, &origins, stop).unwrap()
+    let shutdown = Shutdown::new().unwrap();
+    Server::start(vec![listener], Arc::new(Echo), limits, shutdown).unwrap()
 }
 
-/// The configuration of a whole server over the small packages.
-pub fn config() -> Config {
-    Config::for_tests(crate::packages::packages_folder())
+/// The options of a whole server over the small packages, on a free port of the loopback.
+pub fn config() -> Options {
+    Options {
+        port: 0,
+        models_dir: crate::packages::packages_folder(),
+        workers: 2,
+        ..Options::default()
+    }
 }
 
 /// The whole server, loaded.
-pub fn app(config: &Config) -> App {
-    let mut app = App::start(config, Shutdown::new().unwrap(), |_| {}).unwrap();
+pub fn app(options: &Options) -> App {
+    let config = Config::new(options.clone()).unwrap();
+    let mut app = App::start(&config, Shutdown::new().unwrap(), |_| {}).unwrap();
     app.wait_loaded();
     app
 }

@@ -7,43 +7,49 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lipsyncd::base::ids::ConnectionId;
-use lipsyncd::config::Config;
+use lipsyncd::config::{Config, Options};
 use lipsyncd::engine::Engine;
 use lipsyncd::frame::decode_jpeg;
 use lipsyncd::model::Registry;
 use lipsyncd::observe::Stats;
 use lipsyncd::protocol::protobuf::wire;
-use lipsyncd::server::{Assets, Site};
+use lipsyncd::server::{Assets, HttpService, OriginPolicy};
 use lipsyncd::session::{ClientSession, Context};
-use lipsyncd::transport::{MemoryConnection, Outgoing};
+use lipsyncd::transport::Outgoing;
 use prost::Message as _;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::memory::MemoryConnection;
 use crate::support::{PATIENCE, app, config, eventually, next, next_json, websocket};
 
 /// A whole server without a network.
 pub struct Memory {
     pub context: Arc<Context>,
-    site: Site,
+    service: HttpService,
 }
 
 impl Memory {
-    pub fn new(config: &Config) -> Memory {
-        let engine = Engine::start(config, Arc::new(Stats::default())).unwrap();
-        for folder in Registry::folders(&config.models_dir).unwrap() {
+    pub fn new(options: &Options) -> Memory {
+        let config = Config::new(options.clone()).unwrap();
+        let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
+        for folder in Registry::folders(config.models_dir()).unwrap() {
             engine.load_folder(&folder).unwrap();
         }
-        let context = Arc::new(Context::new(config, engine));
+        let context = Arc::new(Context::new(&config, engine));
         context.set_ready();
-        let site = Site::new(context.clone(), Assets::open(None).unwrap(), false);
-        Memory { context, site }
+        let service = HttpService::new(
+            context.clone(),
+            Assets::open(None).unwrap(),
+            OriginPolicy::new(&config, 0),
+        );
+        Memory { context, service }
     }
 
     pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection<ClientSession> {
         let subprotocol = Some(subprotocol).filter(|name| !name.is_empty());
         let limits = &self.context.limits;
-        MemoryConnection::open(&self.site, subprotocol, ConnectionId(1), limits).unwrap()
+        MemoryConnection::open(&self.service, subprotocol, ConnectionId(1), limits).unwrap()
     }
 }
 

@@ -47,7 +47,7 @@ fn raw(server: &lipsyncd::transport::Server, bytes: &[u8], wanted: usize) -> Vec
 
 #[test]
 fn messages_come_back_whatever_their_size() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let mut client = websocket(server.address(), "echo");
     for size in [0, 1, 125, 126, 65_535, 65_536, 1_000_000] {
         let text = "ü".repeat(size / 2);
@@ -63,7 +63,7 @@ fn messages_come_back_whatever_their_size() {
 
 #[test]
 fn frames_behind_the_handshake_in_pieces_and_with_pings_between() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let bytes = [frame(0x01, b"he"), frame(0x89, b"p"), frame(0x80, b"llo")].concat();
     let got = raw(&server, &bytes, 10);
     // The pong first, then the message.
@@ -72,7 +72,7 @@ fn frames_behind_the_handshake_in_pieces_and_with_pings_between() {
 
 #[test]
 fn wrong_handshakes_are_refused() {
-    let server = echo_server(&Limits::default(), &["https://kiosk.example"]);
+    let server = echo_server(&Limits::default());
     let answer = |change: (&str, &str)| {
         let request = String::from_utf8(HANDSHAKE.to_vec())
             .unwrap()
@@ -92,14 +92,11 @@ fn wrong_handshakes_are_refused() {
         );
     }
     assert!(answer(("/ws", "/socket")).starts_with("HTTP/1.1 404 "));
-    assert!(answer(("Host: a", "Origin: https://evil.example")).starts_with("HTTP/1.1 403 "));
     assert!(
         try_websocket(server.address(), "refuse", &[])
             .unwrap_err()
             .contains("400")
     );
-    let origin = [("origin", "https://kiosk.example")];
-    assert!(try_websocket(server.address(), "", &origin).is_ok());
     assert!(try_websocket(server.address(), "", &[]).is_ok());
 }
 
@@ -110,7 +107,7 @@ fn faults_of_a_client_are_closes_that_say_so() {
         max_frame_bytes: 2000,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     let mut client = websocket(server.address(), "");
     client.send(Message::binary(vec![1; 3000])).unwrap();
     assert_eq!(close_code(&mut client), 1009);
@@ -135,7 +132,7 @@ fn faults_of_a_client_are_closes_that_say_so() {
 
 #[test]
 fn a_flood_of_pings_does_not_tear_large_replies() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let mut client = websocket(server.address(), "");
     let message: Vec<u8> = (0..500_000u32).map(|i| (i % 251) as u8).collect();
     let (mut pongs, mut replies) = (0, 0);
@@ -169,7 +166,7 @@ fn a_client_that_does_not_read_is_cut_off_and_others_do_not_notice() {
         max_outbox_bytes: 65_536,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     let mut deaf = websocket(server.address(), "");
     deaf.get_ref()
         .set_write_timeout(Some(Duration::from_millis(200)))
@@ -218,7 +215,7 @@ fn silence_is_pinged_and_then_ended() {
         idle_ms: 500,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     let mut lively = websocket(server.address(), "");
     let started = Instant::now();
     let mut pings = 0;
@@ -248,7 +245,7 @@ fn silence_is_pinged_and_then_ended() {
 
 #[test]
 fn stopping_closes_every_connection_in_time() {
-    let server = echo_server(&Limits::default(), &[]);
+    let server = echo_server(&Limits::default());
     let address = server.address();
     let mut client = websocket(address, "");
     client.send(Message::text("before")).unwrap();
@@ -277,7 +274,7 @@ fn a_client_that_vanishes_frees_its_place() {
         max_connections: 1,
         ..Limits::default()
     };
-    let server = echo_server(&limits, &[]);
+    let server = echo_server(&limits);
     for _ in 0..3 {
         let mut place: Option<Client> = None;
         eventually("a free place", || {
@@ -290,4 +287,94 @@ fn a_client_that_vanishes_frees_its_place() {
         // Gone without a word.
         drop(client);
     }
+}
+
+#[test]
+fn a_session_is_told_when_its_outbox_has_room_again() {
+    let server = echo_server(&Limits::default());
+    let mut client = websocket(server.address(), "");
+    client.send(Message::text("fill")).unwrap();
+    let room = Message::text("room");
+    let mut filled = 0;
+    while filled < 100 {
+        match next(&mut client) {
+            Message::Binary(_) => filled += 1,
+            message => {
+                assert_eq!(message, room);
+                break;
+            }
+        }
+    }
+    assert!((1..100).contains(&filled), "{filled}");
+    // And only once.
+    client.send(Message::text("after")).unwrap();
+    assert_eq!(next(&mut client), Message::text("after"));
+}
+
+#[test]
+fn a_slow_client_is_not_taken_for_silent_while_the_server_does_not_read_it() {
+    let limits = Limits {
+        ping_ms: 100,
+        idle_ms: 300,
+        write_ms: 20_000,
+        max_outbox_bytes: 65_536,
+        max_message_bytes: 8 << 20,
+        max_frame_bytes: 8 << 20,
+        ..Limits::default()
+    };
+    let server = echo_server(&limits);
+    let mut client = websocket(server.address(), "");
+    // More than the socket's buffers hold, so that the server waits for the client with its outbox full.
+    let message = vec![7; 8 << 20];
+    client.send(Message::binary(message.clone())).unwrap();
+    client.send(Message::text("last")).unwrap();
+    sleep(Duration::from_millis(1200));
+    assert_eq!(next(&mut client).into_data().len(), message.len());
+    // Whatever the echo says of its outbox, the message that waited is answered.
+    while next(&mut client) != Message::text("last") {}
+}
+
+#[test]
+fn a_goodbye_is_answered_although_replies_wait() {
+    let limits = Limits {
+        max_outbox_bytes: 64 << 20,
+        ..Limits::default()
+    };
+    let server = echo_server(&limits);
+    let mut client = websocket(server.address(), "");
+    for _ in 0..4 {
+        client.send(Message::binary(vec![7; 4_000_000])).unwrap();
+    }
+    let goodbye = tungstenite::protocol::CloseFrame {
+        code: 1000.into(),
+        reason: "done".into(),
+    };
+    client.close(Some(goodbye)).unwrap();
+    // The server reads it while its replies are blocked.
+    sleep(Duration::from_millis(300));
+    assert_eq!(close_code(&mut client), 1000);
+    while client.read().is_ok() {}
+}
+
+#[test]
+fn a_stop_ends_a_client_that_takes_its_replies_slowly() {
+    let limits = Limits {
+        drain_ms: 300,
+        close_ms: 200,
+        write_ms: 60_000,
+        ..Limits::default()
+    };
+    let server = echo_server(&limits);
+    let mut client = websocket(server.address(), "");
+    for _ in 0..4 {
+        client.send(Message::binary(vec![7; 4_000_000])).unwrap();
+    }
+    sleep(Duration::from_millis(100));
+    let started = Instant::now();
+    server.stop();
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
 }

@@ -23,6 +23,31 @@ pub struct LimitSpec {
     pub reason: &'static str,
 }
 
+/// Largest size that this machine can have in memory: limits become sizes, so none is above it.
+const ADDRESSABLE: u64 = usize::MAX as u64;
+
+/// A default where at most `addressable` bytes can be had.
+const fn default_on(value: u64, addressable: u64) -> u64 {
+    if value > addressable {
+        addressable
+    } else {
+        value
+    }
+}
+
+impl LimitSpec {
+    fn check(&self, value: u64, addressable: u64) -> Result<(), LimitError> {
+        let max = default_on(self.max, addressable);
+        if (self.min..=max).contains(&value) {
+            return Ok(());
+        }
+        Err(LimitError {
+            spec: LimitSpec { max, ..*self },
+            value,
+        })
+    }
+}
+
 macro_rules! limits {
     ($($name:ident : $default:expr, $min:expr => $max:expr, $unit:literal, $reason:literal;)+) => {
         /// Every bound of the server, validated. Units are in the names or in [`LIMITS`].
@@ -52,24 +77,26 @@ macro_rules! limits {
 
         impl Default for Limits {
             fn default() -> Self {
-                Limits { $($name: $default,)+ }
+                Limits { $($name: default_on($default, ADDRESSABLE),)+ }
             }
         }
 
         impl Limits {
-            /// Takes the given values, and the defaults for the rest.
+            /// Takes the given values, and the defaults for the rest. They may be out of range until [`Limits::check`].
+            pub fn from_args(args: &LimitArgs) -> Limits {
+                let defaults = Limits::default();
+                Limits { $($name: args.$name.unwrap_or(defaults.$name),)+ }
+            }
+
+            /// Whether every value is in its range, and fits this machine's addresses.
             ///
             /// # Errors
             /// [`LimitError`] names the first flag whose value is not accepted.
-            pub fn from_args(args: &LimitArgs) -> Result<Limits, LimitError> {
-                let defaults = Limits::default();
-                let limits = Limits { $($name: args.$name.unwrap_or(defaults.$name),)+ };
-                for (spec, value) in LIMITS.iter().zip([$(limits.$name,)+]) {
-                    if value < spec.min || value > spec.max {
-                        return Err(LimitError { spec: *spec, value });
-                    }
+            pub fn check(&self) -> Result<(), LimitError> {
+                for (spec, value) in LIMITS.iter().zip([$(self.$name,)+]) {
+                    spec.check(value, ADDRESSABLE)?;
                 }
-                Ok(limits)
+                Ok(())
             }
         }
     };
@@ -77,9 +104,9 @@ macro_rules! limits {
 
 limits! {
     max_connections: 256, 1 => 1024, "connections",
-        "Open connections; each costs a thread, two descriptors and about 40 KiB, and a kernel's memory-map limit aborts the process near 16,000 threads";
-    max_head_bytes: 8192, 512 => 65536, "bytes",
-        "Size of one HTTP request head, which is all that a client can make the server keep before it is known";
+        "Open connections; each costs a thread, two descriptors and about 40 KiB, and a kernel's memory-map limit aborts the process near 16,000 threads. Lowered at the start where the process may not open as many descriptors";
+    max_head_bytes: 16384, 512 => 65536, "bytes",
+        "Size of one HTTP request head, which is all that a client can make the server keep before it is known; cookies of other programs on the same host come in it, and other servers take 16 KiB, too";
     max_head_lines: 64, 8 => 256, "lines",
         "Header lines of one HTTP request; browsers send about 20";
     handshake_ms: 5000, 100 => 60000, "ms",
@@ -107,7 +134,7 @@ limits! {
     close_ms: 1000, 50 => 10000, "ms",
         "Time for a client to answer a close, and to take what was sent before it";
     drain_ms: 5000, 0 => 60000, "ms",
-        "At shutdown: time for what is in flight to finish";
+        "At shutdown: time for what is in flight to finish, responses included; `--close-ms` more is for saying goodbye";
     max_in_flight: 16, 1 => 1024, "requests",
         "Requests of one connection that wait or are computed; one more is answered `busy`";
     max_queue: 128, 1 => 65536, "jobs",
@@ -191,6 +218,10 @@ impl Limits {
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
+    /// How long after the shutdown began the last connection has ended: the drain, and the time to close.
+    pub fn stop_budget(&self) -> Duration {
+        self.drain() + self.close()
+    }
     /// [`Limits::resume_ms`] as a duration.
     pub fn resume(&self) -> Duration {
         Duration::from_millis(self.resume_ms)
@@ -217,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_default_is_in_its_range() {
-        Limits::from_args(&LimitArgs::default()).unwrap();
+        Limits::from_args(&LimitArgs::default()).check().unwrap();
     }
 
     #[test]
@@ -226,8 +257,24 @@ mod tests {
             max_connections: Some(5000),
             ..LimitArgs::default()
         };
-        let error = Limits::from_args(&args).unwrap_err().to_string();
+        let error = Limits::from_args(&args).check().unwrap_err().to_string();
         assert!(error.contains("--max-connections 5000"), "{error}");
         assert!(error.contains("1024"), "{error}");
+    }
+
+    #[test]
+    fn no_limit_is_above_what_a_32_bit_machine_can_address() {
+        let addressable = u64::from(u32::MAX);
+        for spec in LIMITS {
+            let default = default_on(spec.default, addressable);
+            assert!(spec.check(default, addressable).is_ok(), "{}", spec.name);
+            let error = spec.check(addressable + 1, addressable);
+            assert!(error.is_err(), "{}", spec.name);
+        }
+        let memory = LIMITS
+            .iter()
+            .find(|spec| spec.name == "max_crop_cache_bytes");
+        let error = memory.unwrap().check(1 << 33, addressable).unwrap_err();
+        assert!(error.to_string().contains("4294967295"), "{error}");
     }
 }

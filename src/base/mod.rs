@@ -4,6 +4,7 @@
 pub mod event_queue;
 pub mod ids;
 pub mod limits;
+pub mod log_throttle;
 pub mod padded;
 pub mod panic;
 pub mod pcm16;

@@ -45,20 +45,40 @@ pub(crate) fn wait<const N: usize>(
     limit: Option<Duration>,
 ) -> io::Result<[Ready; N]> {
     let mut fds = interests.map(|i| PollFd::from_borrowed_fd(i.fd, i.flags));
+    poll_for(&mut fds, limit)?;
+    Ok(fds.map(|fd| Ready {
+        broken: fd
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+    }))
+}
+
+/// As [`wait`], for a number of descriptors that is known at run time only, and without telling which are ready.
+pub(crate) fn wait_any(interests: &[Interest<'_>], limit: Option<Duration>) -> io::Result<()> {
+    let mut fds: Vec<PollFd<'_>> = interests
+        .iter()
+        .map(|i| PollFd::from_borrowed_fd(i.fd, i.flags))
+        .collect();
+    poll_for(&mut fds, limit)
+}
+
+fn poll_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<()> {
     let limit = limit.map(|limit| Timespec {
         tv_sec: limit.as_secs().min(1 << 30) as i64,
         tv_nsec: limit.subsec_nanos().into(),
     });
-    match poll(&mut fds, limit.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
+    match poll(fds, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(fds.map(|fd| {
-        let flags = fd.revents();
-        Ready {
-            broken: flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
-        }
-    }))
+}
+
+/// Whether a non-blocking call only has to be made again: at once, or when its descriptor is ready.
+pub(crate) fn is_retry(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// The time from `now` to the nearest of some deadlines; zero for one that has passed.

@@ -10,6 +10,7 @@ mod print;
 mod quantize;
 mod render;
 mod serve;
+mod signals;
 
 use clap::{Parser, Subcommand};
 

@@ -1,8 +1,7 @@
 //! `lipsyncd [serve]`: the server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use log::LevelFilter;
@@ -10,25 +9,24 @@ use sd_notify::NotifyState;
 
 use crate::base::limits::{LimitArgs, Limits};
 use crate::base::shutdown::Shutdown;
-use crate::config::{Config, ConfigError, MAX_WORKERS};
+use crate::config::{Config, ConfigError, DEFAULT_HOST, DEFAULT_PORT, Options};
 use crate::observe::start_log;
 use crate::protocol::ProtocolSet;
 use crate::server::{App, Loaded};
 
 use super::CliError;
-
-/// Exit status after a second signal, as shells report a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+use super::signals::SignalWatch;
 
 /// Serve the packages of the models folder
 #[derive(Clone, Debug, clap::Args)]
 pub struct Serve {
     /// Port to listen on; 0 lets the system choose
-    #[arg(long, default_value_t = 8765)]
+    #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
-    /// Address to listen on; 0.0.0.0 or :: lets other machines connect
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    host: IpAddr,
+    /// Address or name to listen on, separated by commas or given several times: 0.0.0.0 or :: lets other machines
+    /// connect, localhost stands for 127.0.0.1 and ::1
+    #[arg(long = "host", default_value = DEFAULT_HOST, value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<String>,
     /// Folder of packages, one sub-folder each
     #[arg(long, default_value = "models", value_name = "DIR")]
     models: PathBuf,
@@ -41,8 +39,9 @@ pub struct Serve {
     /// Let clients load and unload packages of the models folder
     #[arg(long)]
     allow_load: bool,
-    /// Let only pages of this origin open a WebSocket; may be given several times [default: all]
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    /// Let pages of this other site open a WebSocket, besides the server's own: https://shop.example,
+    /// https://*.shop.example, null, file://, or * for all; separated by commas or given several times
+    #[arg(long = "allow-origin", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origins: Vec<String>,
     /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N")]
@@ -63,46 +62,19 @@ impl Serve {
     /// # Errors
     /// [`ConfigError`] names the first option that cannot be.
     pub fn config(&self) -> Result<Config, ConfigError> {
-        let limits = Limits::from_args(&self.limits)?;
-        let (ping_ms, idle_ms) = (limits.ping_ms, limits.idle_ms);
-        if ping_ms >= idle_ms {
-            return Err(ConfigError::PingAfterIdle { ping_ms, idle_ms });
-        }
-        if !(1..=100).contains(&self.quality) {
-            return Err(ConfigError::Quality(self.quality));
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = self.workers.unwrap_or(cores.min(MAX_WORKERS));
-        if !(1..=MAX_WORKERS).contains(&workers) {
-            return Err(ConfigError::Workers(workers));
-        }
-        let folders = [
-            ("models", Some(&self.models)),
-            ("static", self.static_dir.as_ref()),
-        ];
-        for (flag, path) in folders {
-            if let Some(path) = path.filter(|path| !path.is_dir()) {
-                let path = path.clone();
-                return Err(ConfigError::NoFolder { flag, path });
-            }
-        }
-        for origin in &self.allow_origins {
-            let host = origin.split_once("://").map_or("", |(_, host)| host);
-            if host.is_empty() || host.contains('/') {
-                return Err(ConfigError::Origin(origin.clone()));
-            }
-        }
-        Ok(Config {
-            listen: SocketAddr::new(self.host, self.port),
+        let defaults = Options::default();
+        Config::new(Options {
+            hosts: self.hosts.clone(),
+            port: self.port,
             models_dir: self.models.clone(),
             static_dir: self.static_dir.clone(),
             protocols: self.protocols,
             allow_load: self.allow_load,
             checker: std::env::current_exe().ok(),
             origins: self.allow_origins.clone(),
-            workers,
+            workers: self.workers.unwrap_or(defaults.workers),
             jpeg_quality: self.quality,
-            limits,
+            limits: Limits::from_args(&self.limits),
         })
     }
 
@@ -112,31 +84,32 @@ impl Serve {
     /// Whatever keeps the server from starting, in words.
     pub fn run(self) -> Result<(), CliError> {
         let config = self.config()?;
-        start_log(self.log)?;
-        let stop = Shutdown::new()?;
-        stop_on_signal(stop.clone())?;
+        let _log = start_log(self.log)?;
+        let shutdown = Shutdown::new()?;
+        let _signals = SignalWatch::start(shutdown.clone())?;
         let outcome = Arc::new(Mutex::new(Ok(())));
         let app = {
-            let (stop, outcome, allow_load) = (stop.clone(), outcome.clone(), config.allow_load);
-            App::start(&config, stop.clone(), move |loaded| {
-                if loaded.served.is_empty() && !allow_load && !stop.is_triggered() {
+            let (shutdown, outcome) = (shutdown.clone(), outcome.clone());
+            let allow_load = config.allow_load();
+            App::start(&config, shutdown.clone(), move |loaded| {
+                if loaded.served.is_empty() && !allow_load && !shutdown.is_triggered() {
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(nothing(loaded));
-                    stop.trigger();
+                    shutdown.trigger();
                 } else {
                     log::info!("ready: {} packages", loaded.served.len());
                     notify(NotifyState::Ready);
                 }
             })?
         };
-        let address = app.address();
         log::info!(
-            "listening on http://{address}/ with {} workers",
-            config.workers
+            "listening on {} with {} workers",
+            urls(app.addresses()),
+            config.workers()
         );
-        if address.ip().is_loopback() {
+        if config.is_loopback() {
             log::info!("only this machine can connect; --host 0.0.0.0 lets others, too");
         }
-        stop.wait(None);
+        shutdown.wait(None);
         notify(NotifyState::Stopping);
         log::info!("stopping: finishing what is in flight (a second signal ends at once)");
         app.stop();
@@ -149,23 +122,17 @@ impl Serve {
     }
 }
 
+/// Where people may point their browsers.
+fn urls(addresses: &[SocketAddr]) -> String {
+    let urls: Vec<String> = addresses.iter().map(|a| format!("http://{a}/")).collect();
+    urls.join(" and ")
+}
+
 fn nothing(loaded: &Loaded) -> String {
     match loaded.failed {
         0 => "there is no package to serve: a package is a folder with a manifest.json in the models folder (--models)".to_owned(),
         failed => format!("none of the {failed} packages could be loaded; the lines above say why, and `lipsyncd check DIR` tells more"),
     }
-}
-
-/// The first signal stops in order, the second ends the process.
-fn stop_on_signal(stop: Shutdown) -> Result<(), CliError> {
-    let signalled = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if signalled.swap(true, Ordering::SeqCst) {
-            std::process::exit(INTERRUPTED);
-        }
-        stop.trigger();
-    })?;
-    Ok(())
 }
 
 /// Tells systemd, where it listens.

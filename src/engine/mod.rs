@@ -127,31 +127,31 @@ impl Engine {
     /// # Errors
     /// [`PoolError`]: the system gives no threads.
     pub fn start(config: &Config, stats: Arc<Stats>) -> Result<Engine, PoolError> {
-        let limits = &config.limits;
+        let limits = config.limits();
         let load_limits = LoadLimits::from(limits);
         let shared = Arc::new(Shared {
             registry: Registry::new(load_limits),
-            models_dir: config.models_dir.clone(),
-            checker: config.checker.clone(),
+            models_dir: config.models_dir().to_owned(),
+            checker: config.checker().map(Path::to_owned),
             check_limits: CheckLimits {
                 memory_bytes: limits.max_check_bytes,
                 time: Duration::from_millis(limits.check_ms),
             },
             loader: Mutex::new(None),
             queue: FairQueue::new(limits.max_queue as usize),
-            workers: (0..config.workers).map(|_| Mutex::default()).collect(),
+            workers: (0..config.workers()).map(|_| Mutex::default()).collect(),
             common: Common {
                 rows: RowCache::new(limits.max_row_cache_bytes as usize),
                 secret: RandomState::new(),
-                quality: config.jpeg_quality,
+                quality: config.jpeg_quality(),
             },
-            admission: Admission::new(config.workers),
+            admission: Admission::new(config.workers()),
             stats,
             stopping: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
             load: Load::default(),
         });
-        let pool = Arc::new(Pool::start(config.workers)?);
+        let pool = Arc::new(Pool::start(config.workers())?);
         Ok(Engine { shared, pool })
     }
 
@@ -455,6 +455,7 @@ fn finish(job: &Job, queued: Duration, compute: Duration, result: Result<Picture
 mod tests {
     use super::*;
     use crate::base::event_queue::{EventSender, event_queue};
+    use crate::config::Options;
 
     impl Deliver for EventSender<Done> {
         fn deliver(&self, done: Done) -> Result<(), SendError> {
@@ -468,10 +469,12 @@ mod tests {
 
     #[test]
     fn a_panic_costs_its_own_job_and_the_worker_goes_on() {
-        let config = Config {
+        let config = Config::new(Options {
             workers: 1,
-            ..Config::for_tests("")
-        };
+            models_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/packages").into(),
+            ..Options::default()
+        });
+        let config = config.unwrap();
         let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/packages/tiny");
         let package = engine.load_folder(Path::new(folder)).unwrap();

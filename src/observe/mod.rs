@@ -3,5 +3,5 @@
 mod logging;
 mod stats;
 
-pub use logging::{LogError, start_log};
+pub use logging::{Log, LogError, start_log};
 pub use stats::{RequestKind, Stats, StreamFigures, Times};

@@ -1,7 +1,6 @@
 //! The page's files: in the binary, or in a folder while it is being worked on.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -15,24 +14,15 @@ static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The folder given with `--static` cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--static {}: {source}; name the folder of the page, or leave the option out to serve the built-in one",
+    folder.display()
+)]
 pub struct AssetsError {
     folder: PathBuf,
     source: std::io::Error,
 }
-
-impl fmt::Display for AssetsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "--static {}: {}; name the folder of the page, or leave the option out to serve the built-in one",
-            self.folder.display(),
-            self.source
-        )
-    }
-}
-
-impl std::error::Error for AssetsError {}
 
 /// Where the page's files come from.
 pub enum Assets {
@@ -74,7 +64,7 @@ impl Assets {
         }
     }
 
-    /// The file of a clean relative path, as [`crate::transport::routes::Route::of`] makes them.
+    /// The file of a clean relative path, as `Route::of` makes them.
     pub fn find(&self, path: &str) -> Option<Asset> {
         let content_type = content_type(path);
         match self {

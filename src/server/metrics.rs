@@ -7,15 +7,23 @@ use crate::protocol::StatsSnapshot;
 /// The exposition text: names begin with `lipsyncd_`, times are in seconds.
 pub(super) fn text(stats: &StatsSnapshot, ready: bool) -> String {
     let mut page = Page(String::with_capacity(4096));
-    let streams = &stats.streams;
-    let seconds = |ms: f64| ms / 1000.0;
-
     page.gauge(
         "ready",
         "Whether every package is loaded.",
         u64::from(ready),
     );
     page.gauge("uptime_seconds", "Time since the start.", stats.uptime_s);
+    requests(&mut page, stats);
+    connections(&mut page, stats);
+    streams(&mut page, stats);
+    page.0
+}
+
+fn seconds(ms: f64) -> f64 {
+    ms / 1000.0
+}
+
+fn requests(page: &mut Page, stats: &StatsSnapshot) {
     page.counters(
         "frames_requested_total",
         "Frames asked for, by protocol.",
@@ -35,17 +43,6 @@ pub(super) fn text(stats: &StatsSnapshot, ready: bool) -> String {
         "compute_seconds",
         "The computing of a frame, since the start.",
         [seconds(stats.compute_p50_ms), seconds(stats.compute_p99_ms)],
-    );
-    page.gauge("connections", "Clients connected.", stats.connected_clients);
-    page.counter(
-        "connections_total",
-        "Clients since the start.",
-        stats.total_connections,
-    );
-    page.counter(
-        "connections_refused_total",
-        "Connections refused because there were too many.",
-        stats.refused_connections,
     );
     page.gauge(
         "queue_jobs",
@@ -76,12 +73,30 @@ pub(super) fn text(stats: &StatsSnapshot, ready: bool) -> String {
             ("miss", stats.row_cache_misses),
         ],
     );
+}
+
+fn connections(page: &mut Page, stats: &StatsSnapshot) {
+    page.gauge("connections", "Clients connected.", stats.connected_clients);
+    page.counter(
+        "connections_total",
+        "Clients since the start.",
+        stats.total_connections,
+    );
+    page.counter(
+        "connections_refused_total",
+        "Connections refused because there were too many.",
+        stats.refused_connections,
+    );
     page.counters(
         "message_bytes_total",
         "Payload of WebSocket messages.",
         "direction",
         &[("in", stats.bytes_received), ("out", stats.bytes_sent)],
     );
+}
+
+fn streams(page: &mut Page, stats: &StatsSnapshot) {
+    let streams = &stats.streams;
     page.gauge("streams", "Streams open.", streams.open);
     page.gauge(
         "streams_capacity",
@@ -108,7 +123,6 @@ pub(super) fn text(stats: &StatsSnapshot, ready: bool) -> String {
             ("interrupted", streams.dropped_interrupted),
         ],
     );
-    page.0
 }
 
 struct Page(String);

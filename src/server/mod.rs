@@ -1,15 +1,19 @@
-//! The whole server, put together: engine, packages, sessions, HTTP and the listener.
+//! The whole server, put together: engine, packages, sessions, HTTP and the listeners.
 
 mod assets;
+mod descriptors;
+mod http_service;
+mod listen;
 mod metrics;
-mod site;
+mod origin_policy;
+mod routes;
 
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use crate::base::limits::Limits;
 use crate::base::shutdown::Shutdown;
 use crate::config::Config;
 use crate::engine::{Engine, PoolError};
@@ -19,64 +23,32 @@ use crate::session::Context;
 use crate::transport::{self, TransportError};
 
 pub use assets::{Assets, AssetsError};
-pub use site::Site;
+pub use http_service::HttpService;
+pub use listen::ListenError;
+pub use origin_policy::{OriginPolicy, OriginRefused};
 
 /// Why the server could not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Workers.
-    Pool(PoolError),
-    /// Listener thread.
-    Transport(TransportError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no threads to compute with.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The system gives nothing to listen with.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The folder of the page.
-    Assets(AssetsError),
+    #[error(transparent)]
+    Assets(#[from] AssetsError),
     /// The folder of packages cannot be read.
-    Models(ModelError),
-    /// There is no thread or descriptor to load packages with.
-    Resources(io::Error),
+    #[error(transparent)]
+    Models(#[from] ModelError),
+    /// There is no thread to load packages with.
+    #[error("cannot start: {0}")]
+    Resources(#[source] io::Error),
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Listen { address, source } => {
-                write!(f, "cannot listen on {address}: {source}")?;
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        write!(f, "; another program has this port, choose one with --port")
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        write!(
-                            f,
-                            "; ports below 1024 need privileges, choose one with --port"
-                        )
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        write!(
-                            f,
-                            "; this machine has no such address, choose one with --host"
-                        )
-                    }
-                    _ => Ok(()),
-                }
-            }
-            StartError::Pool(error) => error.fmt(f),
-            StartError::Transport(error) => error.fmt(f),
-            StartError::Assets(error) => error.fmt(f),
-            StartError::Models(error) => error.fmt(f),
-            StartError::Resources(error) => write!(f, "cannot start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// How the loading of all packages went.
 #[derive(Debug, Default)]
@@ -91,7 +63,7 @@ pub struct Loaded {
 pub struct App {
     context: Arc<Context>,
     server: transport::Server,
-    stop: Shutdown,
+    shutdown: Shutdown,
     loader: Option<JoinHandle<()>>,
 }
 
@@ -102,36 +74,28 @@ impl App {
     /// [`StartError`]
     pub fn start(
         config: &Config,
-        stop: Shutdown,
+        shutdown: Shutdown,
         on_loaded: impl FnOnce(&Loaded) + Send + 'static,
     ) -> Result<App, StartError> {
-        let folders = Registry::folders(&config.models_dir).map_err(StartError::Models)?;
-        let assets = Assets::open(config.static_dir.as_deref()).map_err(StartError::Assets)?;
-        let listener = TcpListener::bind(config.listen).map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
-        let engine = Engine::start(config, Arc::new(Stats::default())).map_err(StartError::Pool)?;
+        let folders = Registry::folders(config.models_dir())?;
+        let assets = Assets::open(config.static_dir())?;
+        let listeners = listen::listen_on(config.listen())?;
+        let port = listeners[0].local_addr().map_or(0, |own| own.port());
+        let engine = Engine::start(config, Arc::new(Stats::default()))?;
         let context = Arc::new(Context::new(config, engine));
-        let site = Arc::new(Site::new(
-            context.clone(),
-            assets,
-            !config.origins.is_empty(),
-        ));
-        let server = transport::Server::start(
-            listener,
-            site,
-            &config.limits,
-            &config.origins,
-            stop.clone(),
-        )
-        .map_err(StartError::Transport)?;
-        let loading = (context.clone(), stop.clone());
+        let origins = OriginPolicy::new(config, port);
+        let service = Arc::new(HttpService::new(context.clone(), assets, origins));
+        let limits = Limits {
+            max_connections: descriptors::connection_cap(config.limits(), listeners.len()),
+            ..config.limits().clone()
+        };
+        let server = transport::Server::start(listeners, service, &limits, shutdown.clone())?;
+        let loading = (context.clone(), shutdown.clone());
         let loader = thread::Builder::new()
             .name("load".to_owned())
             .spawn(move || {
-                let (context, stop) = loading;
-                let loaded = load(&context, &folders, &stop);
+                let (context, shutdown) = loading;
+                let loaded = load(&context, &folders, &shutdown);
                 context.set_ready();
                 on_loaded(&loaded);
             })
@@ -139,12 +103,17 @@ impl App {
         Ok(App {
             context,
             server,
-            stop,
+            shutdown,
             loader: Some(loader),
         })
     }
 
     /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.server.addresses()
+    }
+
+    /// The first of [`App::addresses`].
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -161,23 +130,30 @@ impl App {
         }
     }
 
-    /// Stops: no further connection, what is in flight is finished within the drain limit, every
-    /// connection is closed, every thread has ended.
+    /// Shuts down, in this order:
+    ///
+    /// 1. no further connection, and no further package of those that are still to be loaded;
+    /// 2. connections: requests in flight are finished, goodbyes are said, the threads have ended; at most
+    ///    [`Limits::stop_budget`] after the trigger, whatever clients do;
+    /// 3. the engine: jobs that wait are given up, the workers finish the frames that they have begun;
+    /// 4. the package that is being loaded.
     pub fn stop(mut self) {
-        self.stop.trigger();
-        self.wait_loaded();
+        self.shutdown.trigger();
         self.server.stop();
         self.context.engine.stop();
+        if let Some(loader) = self.loader.take() {
+            let _ = loader.join();
+        }
     }
 }
 
 /// Loads and measures the packages, one after another. One that fails is told in the log, and the others
 /// are served.
-fn load(context: &Context, folders: &[std::path::PathBuf], stop: &Shutdown) -> Loaded {
+fn load(context: &Context, folders: &[std::path::PathBuf], shutdown: &Shutdown) -> Loaded {
     let mut loaded = Loaded::default();
     let limit = context.limits.max_packages as usize;
     for (count, folder) in folders.iter().enumerate() {
-        if stop.is_triggered() {
+        if shutdown.is_triggered() {
             break;
         }
         if count == limit {

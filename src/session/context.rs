@@ -41,12 +41,12 @@ pub struct Context {
 impl Context {
     /// A context in which no package is loaded yet.
     pub fn new(config: &Config, engine: Engine) -> Context {
-        let limits = config.limits.clone();
+        let limits = config.limits().clone();
         Context {
             stats: engine.stats().clone(),
             engine,
             decoder: Decoder {
-                enabled: config.protocols,
+                enabled: config.protocols(),
                 limits: MessageLimits {
                     // The limit is a time; at the highest rate it is as many bytes.
                     max_audio_bytes: limits.max_audio_ms as usize
@@ -56,8 +56,8 @@ impl Context {
                     ..MessageLimits::default()
                 },
             },
-            allow_load: config.allow_load,
-            jpeg_quality: config.jpeg_quality,
+            allow_load: config.allow_load(),
+            jpeg_quality: config.jpeg_quality(),
             streams: StreamRegistry::new(limits.resume(), limits.max_resumable as usize),
             sessions: SessionDirectory::default(),
             limits,

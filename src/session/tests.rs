@@ -16,7 +16,7 @@ use super::frames::FrameRequests;
 use super::link::{ClientLink, ReplyTo};
 use crate::base::event_queue::{EventQueue, event_queue};
 use crate::base::ids::ConnectionId;
-use crate::config::Config;
+use crate::config::{Config, Options};
 use crate::engine::{Done, Engine, JobError, Refused};
 use crate::model::Registry;
 use crate::observe::Stats;
@@ -36,12 +36,17 @@ struct Lender {
 }
 
 impl Lender {
-    fn new(change: impl FnOnce(&mut Config)) -> Lender {
+    fn new(change: impl FnOnce(&mut Options)) -> Lender {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/packages");
-        let mut config = Config::for_tests(models);
-        change(&mut config);
+        let mut options = Options {
+            models_dir: models,
+            workers: 2,
+            ..Options::default()
+        };
+        change(&mut options);
+        let config = Config::new(options).unwrap();
         let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
-        for folder in Registry::folders(&config.models_dir).unwrap() {
+        for folder in Registry::folders(config.models_dir()).unwrap() {
             engine.load_folder(&folder).unwrap();
         }
         let context = Arc::new(Context::new(&config, engine));

@@ -1,4 +1,4 @@
-//! The listener's thread: accepts, caps, and joins the threads of the connections.
+//! The listeners' thread: accepts, caps, and joins the threads of the connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -10,104 +10,88 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::base::event_queue::{EventQueue, EventSender, event_queue};
 use crate::base::ids::ConnectionId;
 use crate::base::limits::Limits;
-use crate::base::poll::{Interest, until, wait};
+use crate::base::poll::{Interest, until, wait_any};
 use crate::base::shutdown::Shutdown;
 
 use super::connection;
 use super::http::Response;
-use super::session::Service;
+use super::service::Service;
+use super::shared::{Notice, Shared};
 
 /// Pause after a failed accept: "out of descriptors" would come again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a refused connection is kept, so that its client can read why.
+/// How long a refused connection is kept, so that its client can read why: a round trip of any network.
 const REFUSED_FOR: Duration = Duration::from_millis(500);
-/// Most refused connections that are kept; beyond it the oldest is cut.
-const MAX_REFUSED: usize = 16;
+/// Most refused connections that are kept, each a descriptor; beyond it the oldest is cut.
+pub const MAX_REFUSED: usize = 16;
 /// Stack of a connection's thread. Only the pages that it touches become resident.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// What all threads of the transport share.
-pub(super) struct Shared<S> {
-    pub(super) service: Arc<S>,
-    pub(super) limits: Limits,
-    /// Origins that may open a WebSocket; empty: all.
-    pub(super) origins: Vec<String>,
-    pub(super) stop: Shutdown,
-}
-
 /// Why the transport could not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The listener's address or mode.
-    Listener(io::Error),
-    /// No thread or descriptor for the listener.
-    Resources(io::Error),
+    /// A listener's address or mode.
+    #[error("cannot listen: {0}")]
+    Listener(#[source] io::Error),
+    /// No thread or descriptor for the listeners.
+    #[error("no thread or descriptor left to listen with: {0}")]
+    Resources(#[source] io::Error),
 }
-
-impl std::fmt::Display for TransportError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            TransportError::Listener(error) => write!(f, "cannot listen: {error}"),
-            TransportError::Resources(error) => {
-                write!(f, "no thread or descriptor left to listen with: {error}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for TransportError {}
 
 /// A server that accepts connections until it is stopped or dropped.
 pub struct Server {
-    address: SocketAddr,
-    stop: Shutdown,
+    addresses: Vec<SocketAddr>,
+    shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Serves `service` to whoever connects to `listener`.
+    /// Serves `service` to whoever connects to one of `listeners`.
     ///
     /// # Errors
     /// [`TransportError`]
     pub fn start<S: Service>(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         service: Arc<S>,
         limits: &Limits,
-        origins: &[String],
-        stop: Shutdown,
+        shutdown: Shutdown,
     ) -> Result<Server, TransportError> {
-        listener
-            .set_nonblocking(true)
-            .map_err(TransportError::Listener)?;
-        let address = listener.local_addr().map_err(TransportError::Listener)?;
-        let (ended, endings) =
+        let mut addresses = Vec::with_capacity(listeners.len());
+        for listener in &listeners {
+            let address = listener
+                .set_nonblocking(true)
+                .and_then(|()| listener.local_addr())
+                .map_err(TransportError::Listener)?;
+            addresses.push(address);
+        }
+        let (exited, exits) =
             event_queue(limits.max_connections as usize).map_err(TransportError::Resources)?;
         let acceptor = Acceptor {
-            shared: Arc::new(Shared {
-                service,
-                limits: limits.clone(),
-                origins: origins.to_vec(),
-                stop: stop.clone(),
-            }),
+            shared: Arc::new(Shared::new(service, limits.clone(), shutdown.clone())),
             threads: HashMap::new(),
             refused: VecDeque::new(),
-            ended,
+            exited,
             next_id: 0,
         };
         let thread = thread::Builder::new()
             .name("accept".to_owned())
-            .spawn(move || acceptor.run(&listener, &endings))
+            .spawn(move || acceptor.run(&listeners, &exits))
             .map_err(TransportError::Resources)?;
         Ok(Server {
-            address,
-            stop,
+            addresses,
+            shutdown,
             thread: Some(thread),
         })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// Where it listens, with the ports that the system chose, in the listeners' order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The first of [`Server::addresses`].
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
     }
 
     /// Stops accepting, lets every connection finish within its limits, and waits for them.
@@ -116,7 +100,7 @@ impl Server {
     }
 
     fn end(&mut self) {
-        self.stop.trigger();
+        self.shutdown.trigger();
         if let Some(thread) = self.thread.take() {
             // A panic there was reported by the panic hook already.
             let _ = thread.join();
@@ -134,77 +118,97 @@ struct Acceptor<S> {
     shared: Arc<Shared<S>>,
     threads: HashMap<ConnectionId, JoinHandle<()>>,
     refused: VecDeque<(Instant, TcpStream)>,
-    ended: EventSender<ConnectionId>,
+    exited: EventSender<ConnectionId>,
     next_id: u64,
 }
 
 /// Tells the acceptor that a connection's thread is about to end, however it ends.
-struct Ending(EventSender<ConnectionId>, ConnectionId);
+struct ExitNotice(EventSender<ConnectionId>, ConnectionId);
 
-impl Drop for Ending {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         let _ = self.0.send(self.1);
     }
 }
 
 impl<S: Service> Acceptor<S> {
-    fn run(mut self, listener: &TcpListener, endings: &EventQueue<ConnectionId>) {
-        let stop = self.shared.stop.clone();
-        while !stop.is_triggered() {
+    fn run(mut self, listeners: &[TcpListener], exits: &EventQueue<ConnectionId>) {
+        let shutdown = self.shared.shutdown.clone();
+        let mut interests: Vec<Interest<'_>> = listeners.iter().map(Interest::read).collect();
+        interests.extend([Interest::read(exits), Interest::read(&shutdown)]);
+        while !shutdown.is_triggered() {
             let oldest = self.refused.front().map(|(at, _)| *at + REFUSED_FOR);
-            let interests = [
-                Interest::read(listener),
-                Interest::read(endings),
-                Interest::read(&stop),
-            ];
-            if let Err(error) = wait(interests, until([oldest], Instant::now())) {
-                log::error!("the listener cannot wait: {error}");
-                thread::sleep(ACCEPT_PAUSE);
-            }
-            self.reap(endings);
-            self.forget_refused(Instant::now());
-            match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    log::warn!("a connection could not be accepted: {error}");
-                    stop.wait(Some(ACCEPT_PAUSE));
+            if let Err(error) = wait_any(&interests, until([oldest], Instant::now())) {
+                if let Some(more) = self.shared.notice(Notice::Wait) {
+                    log::error!("the listeners cannot wait: {error}{more}");
                 }
+                shutdown.wait(Some(ACCEPT_PAUSE));
+            }
+            self.reap(exits);
+            self.forget_refused(Instant::now());
+            for listener in listeners {
+                self.accept(listener, &shutdown);
             }
         }
-        // Connections end by themselves: they wait for the same stop, and all their times are limited.
+        // Connections end by themselves: they wait for the same shutdown, and all their times are limited.
         for (_, thread) in self.threads.drain() {
             let _ = thread.join();
+        }
+    }
+
+    fn accept(&mut self, listener: &TcpListener, shutdown: &Shutdown) {
+        match listener.accept() {
+            Ok((stream, peer)) => self.admit(stream, peer),
+            Err(error) => match error.kind() {
+                // Nobody is there, a signal came, or the client has gone meanwhile: the next is taken at once.
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted => {}
+                kind => {
+                    if let Some(more) = self.shared.notice(Notice::Accept(kind)) {
+                        log::warn!("a connection could not be accepted: {error}{more}");
+                    }
+                    shutdown.wait(Some(ACCEPT_PAUSE));
+                }
+            },
         }
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let limit = self.shared.limits.max_connections as usize;
         if self.threads.len() >= limit {
-            log::warn!("{peer} refused: {limit} connections are open (--max-connections)");
+            if let Some(more) = self.shared.notice(Notice::TooMany) {
+                log::warn!(
+                    "{peer} refused: {limit} connections are open (--max-connections){more}"
+                );
+            }
             return self.refuse(stream, "the server has as many connections as it may");
         }
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
-        let spare = stream.try_clone();
-        let shared = self.shared.clone();
-        let ending = Ending(self.ended.clone(), id);
+        // Shared until the thread runs, so that one descriptor is enough.
+        let stream = Arc::new(stream);
+        let (shared, connection) = (self.shared.clone(), stream.clone());
+        let exit = ExitNotice(self.exited.clone(), id);
         let thread = thread::Builder::new()
             .name(format!("connection {}", id.0))
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let _ending = ending;
-                connection::serve(stream, peer, id, &shared);
+                let _exit = exit;
+                connection::serve(&connection, peer, id, &shared);
             });
-        match (thread, spare) {
-            (Ok(thread), _) => {
+        match thread {
+            Ok(thread) => {
                 self.threads.insert(id, thread);
             }
-            (Err(error), Ok(stream)) => {
-                log::error!("no thread for {peer}: {error}");
-                self.refuse(stream, "the server has no thread left");
+            Err(error) => {
+                if let Some(more) = self.shared.notice(Notice::Threads) {
+                    log::error!("no thread for {peer}: {error}{more}");
+                }
+                if let Some(stream) = Arc::into_inner(stream) {
+                    self.refuse(stream, "the server has no thread left");
+                }
             }
-            (Err(error), Err(_)) => log::error!("no thread for {peer}: {error}"),
         }
     }
 
@@ -238,9 +242,9 @@ impl<S: Service> Acceptor<S> {
         }
     }
 
-    fn reap(&mut self, endings: &EventQueue<ConnectionId>) {
-        endings.clear_wakeup();
-        while let Some(id) = endings.take() {
+    fn reap(&mut self, exits: &EventQueue<ConnectionId>) {
+        exits.clear_wakeup();
+        while let Some(id) = exits.take() {
             if let Some(thread) = self.threads.remove(&id) {
                 let _ = thread.join();
             }

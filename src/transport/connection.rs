@@ -1,24 +1,29 @@
 //! One connection: HTTP requests one after another, until one of them becomes a WebSocket.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime};
+use std::io::{self, Read};
+use std::net::{self, SocketAddr, TcpStream};
+use std::time::{Instant, SystemTime};
 
+use crate::base::event_queue::event_queue;
 use crate::base::ids::ConnectionId;
-use crate::base::poll::{Interest, until, wait};
+use crate::base::poll::{Interest, is_retry, until, wait};
 
-use super::accept::Shared;
 use super::http::{Head, HeadError, Method, Response};
-use super::routes::Route;
-use super::session::{Negotiated, Service};
+use super::outbound::{WriteDeadline, send_all};
+use super::service::{HandshakeDecision, Service};
+use super::shared::{Notice, Shared};
 use super::socket;
 
-/// Most bytes read and thrown away after the last response.
+/// Bytes read and thrown away after the last response: enough for what a client sends before it has read the answer,
+/// and no way to keep a closed connection busy.
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// Bytes read at once while a request's head comes in. Most heads fit.
+const HEAD_READ_BYTES: usize = 2048;
 
 /// Serves one connection to its end. Never panics because of what the client sends.
 pub(super) fn serve<S: Service>(
-    stream: TcpStream,
+    stream: &TcpStream,
     peer: SocketAddr,
     id: ConnectionId,
     shared: &Shared<S>,
@@ -30,7 +35,7 @@ pub(super) fn serve<S: Service>(
         log::warn!("{peer}: {error}");
         return;
     }
-    let mut http = Http {
+    let mut http = HttpConnection {
         stream,
         peer,
         shared,
@@ -43,15 +48,15 @@ pub(super) fn serve<S: Service>(
     }
 }
 
-struct Http<'a, S> {
-    stream: TcpStream,
+struct HttpConnection<'a, S> {
+    stream: &'a TcpStream,
     peer: SocketAddr,
     shared: &'a Shared<S>,
     /// Bytes that came and were not used yet.
     buffer: Vec<u8>,
 }
 
-impl<S: Service> Http<'_, S> {
+impl<S: Service> HttpConnection<'_, S> {
     /// Answers requests until a handshake comes (it is returned) or the connection is to be closed.
     fn run(&mut self) -> io::Result<Option<Head>> {
         let limits = &self.shared.limits;
@@ -60,11 +65,7 @@ impl<S: Service> Http<'_, S> {
             let head = match self.read_head(first_byte_by)? {
                 Incoming::Head(head) => head,
                 Incoming::Bad(error) => {
-                    let status = match error {
-                        HeadError::TooLong(_) | HeadError::TooManyLines(_) => 431,
-                        HeadError::Syntax(_) | HeadError::Body => 400,
-                    };
-                    self.respond(&Response::text(status, error), false, false)?;
+                    self.respond(&refusal(error), false, false)?;
                     return Ok(None);
                 }
                 Incoming::Late => {
@@ -75,28 +76,16 @@ impl<S: Service> Http<'_, S> {
                 }
                 Incoming::Nothing => return Ok(None),
             };
-            let route = Route::of(head.path());
             if head.is_upgrade() {
-                if matches!(&route, Route::WebSocket)
-                    || matches!(&route, Route::Asset(path) if path == "index.html")
-                {
-                    return Ok(Some(head));
-                }
-                let wrong = Response::text(404, "WebSocket connections are taken at / and /ws");
-                self.respond(&wrong, false, false)?;
-                return Ok(None);
+                return Ok(Some(head));
             }
             let keep_alive = head.keeps_alive()
                 && head.method != Method::Other
-                && !self.shared.stop.is_triggered();
-            let response = match (head.method, &route) {
-                (Method::Other, _) => Response::text(405, "only GET and HEAD are answered here")
+                && !self.shared.shutdown.is_triggered();
+            let response = match head.method {
+                Method::Other => Response::text(405, "only GET and HEAD are answered here")
                     .with("Allow", "GET, HEAD"),
-                (_, Route::WebSocket) => {
-                    Response::text(426, "this path takes WebSocket connections only")
-                        .with("Upgrade", "websocket")
-                }
-                _ => self.shared.service.get(&route, &head),
+                Method::Get | Method::Head => self.shared.service.respond(&head),
             };
             self.respond(&response, keep_alive, head.method == Method::Head)?;
             if !keep_alive {
@@ -135,115 +124,117 @@ impl<S: Service> Http<'_, S> {
                 });
             }
             // A request that is not whole when the server stops is not begun.
-            if self.shared.stop.is_triggered() {
+            if self.shared.shutdown.is_triggered() {
                 return Ok(Incoming::Nothing);
             }
             let interests = [
-                Interest::read(&self.stream),
-                Interest::read(&self.shared.stop),
+                Interest::read(self.stream),
+                Interest::read(&self.shared.shutdown),
             ];
             wait(interests, until([Some(deadline)], now))?;
-            let mut chunk = [0; 2048];
+            let mut chunk = [0; HEAD_READ_BYTES];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(Incoming::Nothing),
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(error) if would_wait(&error) => {}
+                Err(error) if is_retry(&error) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn respond(
-        &mut self,
-        response: &Response,
-        keep_alive: bool,
-        only_head: bool,
-    ) -> io::Result<()> {
+    fn respond(&self, response: &Response, keep_alive: bool, only_head: bool) -> io::Result<()> {
+        let Shared {
+            limits, shutdown, ..
+        } = self.shared;
+        let started = Instant::now();
         let head = response.head(keep_alive, SystemTime::now());
-        let end = Instant::now() + self.shared.limits.response();
-        let stall = self.shared.limits.write();
-        write_all(&mut self.stream, &head, stall, end)?;
-        if !only_head {
-            write_all(&mut self.stream, &response.body, stall, end)?;
+        send_all(self.stream, &head, limits.response(), limits, shutdown)?;
+        if only_head {
+            return Ok(());
         }
-        Ok(())
+        let left = limits.response().saturating_sub(started.elapsed());
+        send_all(self.stream, &response.body, left, limits, shutdown)
     }
 
     /// Answers a handshake, and serves the WebSocket if it was a right one.
-    fn upgrade(mut self, head: &Head, id: ConnectionId) {
-        let refused = self.check_origin(head).or_else(|| {
-            let offered = head.list("sec-websocket-protocol");
-            match self.shared.service.negotiate(head, &offered) {
-                Negotiated::Refuse(response) => Some(response),
-                Negotiated::Accept(subprotocol) => match socket::accept_key(head, subprotocol) {
-                    Err(response) => Some(response),
-                    Ok(bytes) => {
-                        self.run_socket(&bytes, subprotocol, id);
-                        None
-                    }
-                },
-            }
-        });
-        if let Some(response) = refused
-            && self.respond(&response, false, false).is_ok()
+    fn upgrade(&mut self, head: &Head, id: ConnectionId) {
+        if let Err(refused) = self.open_socket(head, id)
+            && self.respond(&refused, false, false).is_ok()
         {
             self.linger();
         }
     }
 
-    fn run_socket(&mut self, response: &[u8], subprotocol: Option<&'static str>, id: ConnectionId) {
-        let limits = &self.shared.limits;
-        let end = Instant::now() + limits.handshake();
-        if write_all(&mut self.stream, response, limits.write(), end).is_err() {
-            return;
-        }
-        let stream = match self.stream.try_clone() {
-            Ok(stream) => stream,
-            Err(error) => return log::warn!("{}: {error}", self.peer),
+    /// Everything that may fail comes before the 101.
+    fn open_socket(&mut self, head: &Head, id: ConnectionId) -> Result<(), Response> {
+        let Shared {
+            service,
+            limits,
+            shutdown,
+            ..
+        } = self.shared;
+        let subprotocol = match service.handshake(head) {
+            HandshakeDecision::Accept(subprotocol) => subprotocol,
+            HandshakeDecision::Refuse(response) => return Err(response),
         };
+        let response = socket::handshake_response(head, subprotocol)?;
+        let queue = event_queue(service.event_capacity()).map_err(|error| {
+            let text = "the server has no descriptor left; try again in a moment";
+            if let Some(more) = self.shared.notice(Notice::Descriptors) {
+                log::error!("a WebSocket was refused: no descriptor left: {error}{more}");
+            }
+            service.on_refused();
+            Response::text(503, text).with("Retry-After", "1")
+        })?;
+        let sent = send_all(self.stream, &response, limits.handshake(), limits, shutdown);
+        if let Err(error) = sent {
+            log::debug!("{}: {error}", self.peer);
+            return Ok(());
+        }
         let leftover = std::mem::take(&mut self.buffer);
-        let ended = socket::serve(stream, leftover, subprotocol, id, self.shared);
+        let ended = socket::serve(self.stream, leftover, subprotocol, id, queue, self.shared);
         log::debug!("{}: {ended}", self.peer);
         if ended.lingers() {
             self.linger();
         }
-    }
-
-    fn check_origin(&self, head: &Head) -> Option<Response> {
-        let allowed = &self.shared.origins;
-        // Programs send no Origin; browsers always do, and cannot be made to lie.
-        let origin = head.header("origin")?;
-        if allowed.is_empty() || allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) {
-            return None;
-        }
-        let text = format!("pages of {origin:.200} may not connect here (--allow-origin)");
-        Some(Response::text(403, text))
+        Ok(())
     }
 
     /// Says that nothing more will come, and takes what the client still sends for a moment: a socket
     /// that is closed with unread bytes resets the connection, and the client may lose our last words.
     fn linger(&mut self) {
-        if self.stream.shutdown(Shutdown::Write).is_err() {
+        if self.stream.shutdown(net::Shutdown::Write).is_err() {
             return;
         }
-        let deadline = Instant::now() + self.shared.limits.close();
+        let limits = WriteDeadline::new(&self.shared.limits, &self.shared.shutdown);
+        let began = Instant::now();
         let mut taken = 0;
         while taken < LINGER_BYTES {
             let now = Instant::now();
+            let deadline = limits.close_by(began);
             if now >= deadline {
                 return;
             }
-            if wait([Interest::read(&self.stream)], until([Some(deadline)], now)).is_err() {
+            if wait([Interest::read(self.stream)], until([Some(deadline)], now)).is_err() {
                 return;
             }
             match self.stream.read(&mut [0; 4096]) {
                 Ok(0) => return,
                 Ok(count) => taken += count,
-                Err(error) if would_wait(&error) => {}
+                Err(error) if is_retry(&error) => {}
                 Err(_) => return,
             }
         }
     }
+}
+
+/// The answer to a request that is none.
+fn refusal(error: HeadError) -> Response {
+    let status = match error {
+        HeadError::TooLong(_) | HeadError::TooManyLines(_) => 431,
+        HeadError::Syntax(_) | HeadError::Body | HeadError::ContentLength | HeadError::Hosts => 400,
+    };
+    Response::text(status, error)
 }
 
 enum Incoming {
@@ -253,42 +244,4 @@ enum Incoming {
     Late,
     /// The client has gone, or has nothing to ask.
     Nothing,
-}
-
-/// Writes everything. `stall` is how long it may take without progress, `end` when it must be done.
-fn write_all(
-    stream: &mut TcpStream,
-    mut bytes: &[u8],
-    stall: Duration,
-    end: Instant,
-) -> io::Result<()> {
-    let mut deadline = end.min(Instant::now() + stall);
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                bytes = &bytes[count..];
-                deadline = end.min(Instant::now() + stall);
-            }
-            Err(error) if would_wait(&error) => {
-                let now = Instant::now();
-                if now >= deadline {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                wait(
-                    [Interest::new(stream, false, true)],
-                    until([Some(deadline)], now),
-                )?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn would_wait(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }

@@ -1,16 +1,19 @@
-//! The network's side: listener, connection threads, HTTP, and the WebSocket loop.
+//! The network's side: listeners, connection threads, HTTP, and the WebSocket loop.
 //!
-//! The only room that names tungstenite. It knows nothing of faces: what it serves comes in through
+//! The only room that names tungstenite. It knows no routes and nothing of faces: what it serves comes in through
 //! [`Service`] and [`Session`], which tests implement too.
 
 mod accept;
 mod connection;
 pub mod http;
-mod memory;
-pub mod routes;
+mod outbound;
+mod outbox;
+mod service;
 mod session;
+mod shared;
 mod socket;
 
-pub use accept::{Server, TransportError};
-pub use memory::MemoryConnection;
-pub use session::{Close, Incoming, Negotiated, Outbox, Outgoing, Service, Session};
+pub use accept::{MAX_REFUSED, Server, TransportError};
+pub use outbox::{Close, Outbox, Outgoing};
+pub use service::{EventOf, HandshakeDecision, Service};
+pub use session::{Incoming, Session};

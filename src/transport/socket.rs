@@ -1,15 +1,14 @@
 //! The loop of one WebSocket: one thread, one non-blocking socket, one poll.
 //!
-//! The thread owns the whole state of the protocol, so replies, pongs and closes go out in an order
-//! that cannot be wrong, and waits for the socket, for finished work and for the nearest deadline at
-//! once. Two `WebSocket`s on one stream corrupt the wire, a lock with short read timeouts delays every
-//! reply, and two threads cost twice: see docs of the design.
+//! The thread owns the whole state of the protocol, so replies, pongs and closes go out in an order that cannot be wrong,
+//! and waits for the socket, for finished work and for the nearest deadline at once.
 
 use std::fmt;
 use std::io;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::server::{create_response, write_response};
 use tungstenite::http;
 use tungstenite::protocol::frame::CloseFrame;
@@ -17,22 +16,30 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use crate::base::event_queue::{EventQueue, event_queue};
+use crate::base::event_queue::{EventQueue, EventSender};
 use crate::base::ids::ConnectionId;
 use crate::base::limits::Limits;
-use crate::base::poll::{Interest, until, wait};
+use crate::base::poll::{Interest, is_retry, until, wait};
 use crate::base::shutdown::Shutdown;
 
-use super::accept::Shared;
 use super::http::{Head, Response};
-use super::session::{Incoming, Outbox, Outgoing, Service, Session};
+use super::outbound::WriteDeadline;
+use super::outbox::{Outbox, Outgoing};
+use super::service::{EventOf, Service};
+use super::session::{Incoming, Session};
+use super::shared::Shared;
 
-/// Messages taken before replies and deadlines get their turn again.
+/// Messages taken before replies and deadlines get their turn again: small, so that a flood of requests delays no
+/// finished frame.
 const READS_PER_TURN: usize = 16;
+
+/// Longest reason of a close, in bytes: a control frame holds 125, two of them the code.
+const MAX_REASON_BYTES: usize = 120;
+
 /// Why a WebSocket ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Both sides said goodbye, or the client just went.
+    /// The client said goodbye, or just went.
     Gone,
     /// The server closed, with this code.
     Closed(u16, String),
@@ -40,8 +47,6 @@ pub(super) enum End {
     Stalled,
     /// The socket failed.
     Io(io::Error),
-    /// The server has no descriptor left.
-    Resources(io::Error),
 }
 
 impl End {
@@ -58,13 +63,12 @@ impl fmt::Display for End {
             End::Closed(code, reason) => write!(f, "closed with {code} ({reason})"),
             End::Stalled => write!(f, "cut off: it took no data within the write limit"),
             End::Io(error) => write!(f, "connection lost: {error}"),
-            End::Resources(error) => write!(f, "no descriptor left: {error}"),
         }
     }
 }
 
 /// The 101 response to a right handshake, or the refusal of a wrong one.
-pub(super) fn accept_key(
+pub(super) fn handshake_response(
     head: &Head,
     subprotocol: Option<&'static str>,
 ) -> Result<Vec<u8>, Response> {
@@ -94,18 +98,16 @@ pub(super) fn accept_key(
 
 /// Serves a session over a socket whose handshake is done. `leftover` came behind the handshake.
 pub(super) fn serve<S: Service>(
-    stream: TcpStream,
+    stream: &TcpStream,
     leftover: Vec<u8>,
     subprotocol: Option<&'static str>,
     id: ConnectionId,
+    (sender, events): (EventSender<EventOf<S>>, EventQueue<EventOf<S>>),
     shared: &Shared<S>,
 ) -> End {
-    let limits = &shared.limits;
-    let (sender, events) = match event_queue(shared.service.event_capacity()) {
-        Ok(both) => both,
-        Err(error) => return End::Resources(error),
-    };
-    let session = shared.service.open(subprotocol, id, sender);
+    let Shared {
+        limits, shutdown, ..
+    } = shared;
     let config = WebSocketConfig::default()
         .read_buffer_size(limits.read_buffer_bytes as usize)
         // Every message is written at once: the outbox does the queueing.
@@ -113,50 +115,66 @@ pub(super) fn serve<S: Service>(
         .max_write_buffer_size(limits.max_write_buffer_bytes as usize)
         .max_message_size(Some(limits.max_message_bytes as usize))
         .max_frame_size(Some(limits.max_frame_bytes as usize));
-    let now = Instant::now();
-    let mut socket = Socket {
+    let mut connection = Connection {
         socket: WebSocket::from_partially_read(stream, leftover, Role::Server, Some(config)),
-        session,
+        session: shared.service.open(subprotocol, id, sender),
         events,
         outbox: Outbox::new(limits.max_outbox_bytes as usize),
         was_over: false,
         limits,
-        stop: &shared.stop,
-        unflushed_since: None,
-        heard: now,
-        pinged: None,
-        drain_by: None,
+        shutdown,
+        write: WriteDeadline::new(limits, shutdown),
+        last_heard: Instant::now(),
+        pinged: false,
+        draining: false,
         closing: None,
     };
-    match socket.run() {
+    match connection.run() {
         Ok(end) | Err(end) => end,
     }
 }
 
-struct Socket<'a, S: Session> {
-    socket: WebSocket<TcpStream>,
+struct Connection<'a, S: Session> {
+    socket: WebSocket<&'a TcpStream>,
     session: S,
     events: EventQueue<S::Event>,
     outbox: Outbox,
     /// Whether the outbox has been over its limit and the session was not told of room since.
     was_over: bool,
     limits: &'a Limits,
-    stop: &'a Shutdown,
-    /// Since when bytes wait for the client to take them.
-    unflushed_since: Option<Instant>,
-    /// When anything last came from the client.
-    heard: Instant,
-    /// When the client was pinged, if it has been silent since.
-    pinged: Option<Instant>,
-    /// Set while the server is stopping: when this connection closes at the latest.
-    drain_by: Option<Instant>,
-    /// Set once the server has sent a close: until when its answer is awaited, and what was said.
-    closing: Option<(Instant, u16, String)>,
+    shutdown: &'a Shutdown,
+    /// By when the client must have taken what was given to the socket.
+    write: WriteDeadline<'a>,
+    /// When anything last came from the client, or reading was paused.
+    last_heard: Instant,
+    /// Whether the client was pinged and has been silent since.
+    pinged: bool,
+    /// Whether the session knows that the server is shutting down.
+    draining: bool,
+    /// Set once either side has begun the closing handshake.
+    closing: Option<Closing>,
+}
+
+/// The closing handshake.
+struct Closing {
+    /// Until when the other side is waited for.
+    deadline: Instant,
+    /// What the server has said; `None` where the client began.
+    said: Option<(u16, String)>,
+}
+
+impl Closing {
+    fn end(self) -> End {
+        match self.said {
+            Some((code, reason)) => End::Closed(code, reason),
+            None => End::Gone,
+        }
+    }
 }
 
 /// How the reading of one turn ended.
 #[derive(PartialEq, Eq)]
-enum Read {
+enum ReadOutcome {
     /// The socket has nothing more.
     Dry,
     /// There may be more at once.
@@ -165,71 +183,74 @@ enum Read {
     Paused,
 }
 
-impl<S: Session> Socket<'_, S> {
+impl<S: Session> Connection<'_, S> {
     fn run(&mut self) -> Result<End, End> {
         self.session.on_open(Instant::now(), &mut self.outbox);
         loop {
             let now = Instant::now();
-            self.deadlines(now)?;
+            self.serve_deadlines(now)?;
             self.take_events(now);
-            self.write()?;
+            self.send_outbox()?;
             let mut read = self.read()?;
-            self.write()?;
+            self.send_outbox()?;
             self.tell_room()?;
-            if read == Read::Paused && !self.holds_back() {
-                // What it paused for was sent meanwhile.
-                read = Read::More;
+            if (read == ReadOutcome::Paused && !self.reading_paused()) || self.has_room_again() {
+                // What it paused for was sent meanwhile, or what the session said of it.
+                read = ReadOutcome::More;
             }
             if self.closing.is_none()
                 && let Some(close) = self.outbox.closing()
-                && self.unflushed_since.is_none()
+                && !self.write.is_pending()
             {
                 let (code, reason) = (close.code, close.reason.clone());
                 self.close(code, reason)?;
             }
-            self.wait(read == Read::Dry, read == Read::More)?;
+            self.wait(&read)?;
         }
     }
 
     /// Everything that is due. A stalled write is looked at before it is tried again: a client that
     /// takes a byte now and then would otherwise never be late.
-    fn deadlines(&mut self, now: Instant) -> Result<(), End> {
-        if let Some(since) = self.unflushed_since
-            && now >= since + self.limits.write()
-        {
-            return Err(End::Stalled);
+    fn serve_deadlines(&mut self, now: Instant) -> Result<(), End> {
+        if self.write.deadline().is_some_and(|by| now >= by) {
+            return Err(self.closing.take().map_or(End::Stalled, Closing::end));
         }
-        if let Some((deadline, code, reason)) = &self.closing {
-            if now >= *deadline {
-                return Err(End::Closed(*code, reason.clone()));
-            }
+        if let Some(closing) = self.closing.take_if(|closing| now >= closing.deadline) {
+            return Err(closing.end());
+        }
+        if self.closing.is_some() {
             return Ok(());
         }
-        if self.stop.is_triggered() && self.drain_by.is_none() {
-            self.drain_by = Some(now + self.limits.drain());
-            self.session.on_drain(now, &mut self.outbox);
+        if let Some(drain_by) = self.write.drain_by() {
+            if !self.draining {
+                self.draining = true;
+                self.session.on_drain(now, &mut self.outbox);
+            }
+            if now >= drain_by || self.session.in_flight() == 0 {
+                self.outbox
+                    .close(CloseCode::Away.into(), "the server is shutting down");
+            }
         }
-        if let Some(deadline) = self.drain_by
-            && (now >= deadline || self.session.in_flight() == 0)
-        {
-            self.outbox
-                .close(CloseCode::Away.into(), "the server is shutting down");
-        }
-        if self
-            .session
-            .next_deadline()
-            .is_some_and(|deadline| now >= deadline)
-        {
+        if self.session.next_deadline().is_some_and(|by| now >= by) {
             self.session.on_deadline(now, &mut self.outbox);
         }
-        if now >= self.heard + self.limits.idle() {
+        if self.reading_paused() {
+            // What a client says meanwhile is not read, so its silence means nothing. That it takes nothing does:
+            // see the write deadline.
+            self.heard(now);
+        } else if now >= self.last_heard + self.limits.idle() {
             let reason = format!("nothing heard for {} ms", self.limits.idle_ms);
             self.outbox.close(CloseCode::Policy.into(), reason);
-        } else if self.pinged.is_none() && now >= self.heard + self.limits.ping() {
-            self.pinged = Some(now);
+        } else if !self.pinged && now >= self.last_heard + self.limits.ping() {
+            self.pinged = true;
             self.send(Message::Ping(bytes::Bytes::new()))?;
         }
         Ok(())
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.pinged = false;
     }
 
     fn take_events(&mut self, now: Instant) {
@@ -241,12 +262,12 @@ impl<S: Session> Socket<'_, S> {
 
     /// Sends what waits, as far as the client takes it. One message at a time is given to the socket,
     /// so that its buffer holds no more than one.
-    fn write(&mut self) -> Result<(), End> {
+    fn send_outbox(&mut self) -> Result<(), End> {
         self.was_over |= self.outbox.is_over();
         loop {
-            if self.unflushed_since.is_some() {
+            if self.write.is_pending() {
                 match self.socket.flush() {
-                    Ok(()) => self.unflushed_since = None,
+                    Ok(()) => self.write.finish(),
                     Err(error) if would_block(&error) => return Ok(()),
                     Err(error) => return self.fail(error),
                 }
@@ -264,17 +285,20 @@ impl<S: Session> Socket<'_, S> {
 
     /// Tells the session once the outbox has room again, and sends what it then says.
     fn tell_room(&mut self) -> Result<(), End> {
-        while self.was_over && !self.outbox.is_over() {
+        if self.has_room_again() {
             self.was_over = false;
             self.session.on_writable(Instant::now(), &mut self.outbox);
-            self.was_over = self.outbox.is_over();
-            self.write()?;
+            self.send_outbox()?;
         }
         Ok(())
     }
 
+    fn has_room_again(&self) -> bool {
+        self.was_over && !self.outbox.is_over()
+    }
+
     fn send(&mut self, message: Message) -> Result<(), End> {
-        self.unflushed_since.get_or_insert_with(Instant::now);
+        self.write.begin(Instant::now());
         match self.socket.write(message) {
             Ok(()) => Ok(()),
             // The message is in the socket's buffer all the same.
@@ -290,28 +314,38 @@ impl<S: Session> Socket<'_, S> {
         }
     }
 
-    fn read(&mut self) -> Result<Read, End> {
+    fn read(&mut self) -> Result<ReadOutcome, End> {
         for _ in 0..READS_PER_TURN {
-            if self.holds_back() {
-                return Ok(Read::Paused);
+            if self.reading_paused() {
+                return Ok(ReadOutcome::Paused);
             }
             let message = match self.socket.read() {
                 Ok(message) => message,
-                Err(error) if would_block(&error) => return Ok(Read::Dry),
+                Err(error) if would_block(&error) => return Ok(ReadOutcome::Dry),
                 Err(error) => {
                     self.fail(error)?;
-                    return Ok(Read::More);
+                    return Ok(ReadOutcome::More);
                 }
             };
             let now = Instant::now();
-            self.heard = now;
-            self.pinged = None;
+            self.heard(now);
             let incoming = match &message {
                 Message::Text(text) => Incoming::Text(text.as_str()),
                 Message::Binary(bytes) => Incoming::Binary(bytes.clone()),
-                Message::Ping(_) | Message::Close(_) => {
+                Message::Ping(_) => {
                     // tungstenite has queued the answer.
-                    self.unflushed_since.get_or_insert(now);
+                    self.write.begin(now);
+                    continue;
+                }
+                Message::Close(_) => {
+                    self.write.begin(now);
+                    // Nothing is sent to a client that has said goodbye: its answer follows the message in the
+                    // socket's buffer.
+                    let deadline = self.write.deadline().unwrap_or(now);
+                    self.closing.get_or_insert(Closing {
+                        deadline,
+                        said: None,
+                    });
                     continue;
                 }
                 Message::Pong(_) | Message::Frame(_) => continue,
@@ -320,19 +354,22 @@ impl<S: Session> Socket<'_, S> {
                 self.session.on_message(incoming, now, &mut self.outbox);
             }
         }
-        Ok(Read::More)
+        Ok(ReadOutcome::More)
     }
 
     /// Whether nothing is read for now: the client does not take what it is sent, or is said goodbye to.
-    fn holds_back(&self) -> bool {
+    fn reading_paused(&self) -> bool {
         self.closing.is_none() && (self.outbox.is_over() || self.outbox.closing().is_some())
     }
 
     /// Begins the closing handshake.
     fn close(&mut self, code: u16, reason: String) -> Result<(), End> {
         let now = Instant::now();
-        self.closing = Some((now + self.limits.close(), code, reason.clone()));
-        self.unflushed_since.get_or_insert(now);
+        self.closing = Some(Closing {
+            deadline: self.write.close_by(now),
+            said: Some((code, reason.clone())),
+        });
+        self.write.begin(now);
         let frame = CloseFrame {
             code: code.into(),
             reason: reason.into(),
@@ -346,91 +383,83 @@ impl<S: Session> Socket<'_, S> {
 
     /// What an error means: the end, or a close with the code that tells the client its fault.
     fn fail(&mut self, error: Error) -> Result<(), End> {
-        let code = match &error {
+        let code = match error {
             Error::ConnectionClosed | Error::AlreadyClosed => {
-                return Err(match self.closing.take() {
-                    Some((_, code, reason)) => End::Closed(code, reason),
-                    None => End::Gone,
-                });
+                return Err(self.closing.take().map_or(End::Gone, Closing::end));
             }
-            Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-                return Err(End::Gone);
-            }
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Err(End::Gone),
+            Error::Io(error) => return Err(End::Io(error)),
             Error::Capacity(_) => CloseCode::Size,
             Error::Utf8(_) => CloseCode::Invalid,
             Error::Protocol(_) | Error::AttackAttempt => CloseCode::Protocol,
-            Error::Io(_) => {
-                let Error::Io(error) = error else {
-                    unreachable!("matched above")
-                };
-                return Err(End::Io(error));
-            }
             _ => CloseCode::Error,
         };
-        if let Some((_, code, reason)) = self.closing.take() {
-            return Err(End::Closed(code, reason));
+        if let Some(closing) = self.closing.take() {
+            return Err(closing.end());
         }
         let mut reason = error.to_string();
-        reason.truncate(reason.floor_char_boundary(120));
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
         self.close(code.into(), reason.clone())?;
         // After a broken frame nothing that comes can be understood: send the close, and end.
-        let deadline = Instant::now() + self.limits.close();
-        while self.unflushed_since.is_some() && Instant::now() < deadline {
-            self.write()?;
-            if self.unflushed_since.is_some() {
+        let deadline = self.write.close_by(Instant::now());
+        while self.write.is_pending() && Instant::now() < deadline {
+            self.send_outbox()?;
+            if self.write.is_pending() {
                 let limit = until([Some(deadline)], Instant::now());
-                wait([Interest::new(self.socket.get_ref(), false, true)], limit)
-                    .map_err(End::Io)?;
+                let writable = Interest::new(*self.socket.get_ref(), false, true);
+                wait([writable], limit).map_err(End::Io)?;
             }
         }
         Err(End::Closed(code.into(), reason))
     }
 
-    /// Waits for the socket, the event queue, the stop and the nearest deadline.
-    fn wait(&mut self, reading: bool, at_once: bool) -> Result<(), End> {
-        let writing = self.unflushed_since.is_some();
+    /// Waits for the socket, the event queue, the shutdown and the nearest deadline.
+    fn wait(&mut self, read: &ReadOutcome) -> Result<(), End> {
         let now = Instant::now();
-        let limit = if at_once {
-            Some(std::time::Duration::ZERO)
-        } else if let Some((deadline, ..)) = &self.closing {
-            let write = self
-                .unflushed_since
-                .map(|since| since + self.limits.write());
-            until([Some(*deadline), write], now)
-        } else {
-            let quiet = match self.pinged {
-                Some(_) => self.limits.idle(),
-                None => self.limits.ping(),
-            };
-            let write = self
-                .unflushed_since
-                .map(|since| since + self.limits.write());
-            if self.outbox.is_closing() {
-                // Nothing else matters any more, and deadlines that have passed must not spin.
-                until([write], now)
-            } else {
-                let session = self.session.next_deadline();
-                until(
-                    [write, session, Some(self.heard + quiet), self.drain_by],
-                    now,
-                )
-            }
+        let limit = match read {
+            ReadOutcome::More => Some(Duration::ZERO),
+            ReadOutcome::Dry | ReadOutcome::Paused => until(self.next_deadlines(), now),
         };
-        let socket = Interest::new(self.socket.get_ref(), reading, writing);
+        let reading = *read == ReadOutcome::Dry;
+        let socket = Interest::new(*self.socket.get_ref(), reading, self.write.is_pending());
         let events = Interest::read(&self.events);
-        let [socket, ..] = if self.drain_by.is_none() && self.closing.is_none() {
-            wait([socket, events, Interest::read(self.stop)], limit).map_err(End::Io)?
-        } else {
+        let [socket, ..] = if self.shutdown.is_triggered() {
             let [socket, events] = wait([socket, events], limit).map_err(End::Io)?;
             [socket, events, events]
+        } else {
+            wait([socket, events, Interest::read(self.shutdown)], limit).map_err(End::Io)?
         };
         if socket.broken && !reading {
             return Err(End::Gone);
         }
         Ok(())
     }
+
+    /// When something is due though nothing happens.
+    fn next_deadlines(&self) -> [Option<Instant>; 4] {
+        let write = self.write.deadline();
+        if let Some(closing) = &self.closing {
+            return [Some(closing.deadline), write, None, None];
+        }
+        if self.outbox.is_closing() {
+            // Nothing else matters any more, and deadlines that have passed must not spin.
+            return [write, None, None, None];
+        }
+        let quiet = if self.pinged {
+            self.limits.idle()
+        } else {
+            self.limits.ping()
+        };
+        let idle = (!self.reading_paused()).then(|| self.last_heard + quiet);
+        [
+            write,
+            self.session.next_deadline(),
+            idle,
+            self.write.drain_by(),
+        ]
+    }
 }
 
 fn would_block(error: &Error) -> bool {
-    matches!(error, Error::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
+    matches!(error, Error::Io(error) if is_retry(error))
 }

@@ -180,7 +180,8 @@ const reasonFor = (page, library, url) => page.evaluate(async (library, url) => 
 
 /** A proxy that loses the upgrade, a wrong path, a page that is not let in, a server that is gone: in words of its own each. */
 export async function refused({ browser, command }) {
-  const server = await Server.start(command, ["--models", TINY, "--allow-origin", "https://elsewhere.example"]);
+  // Listening beyond loopback, or any page of this machine would be let in.
+  const server = await Server.start(command, ["--models", TINY, "--host", "0.0.0.0", "--allow-origin", "https://elsewhere.example"]);
   const front = await proxy(server, { upgrades: false });
   const stranger = await site("<!doctype html><link rel='icon' href='data:,'>");
   const words = [];

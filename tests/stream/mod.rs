@@ -12,10 +12,11 @@ use lipsyncd::engine::Cost;
 use lipsyncd::protocol::stream::{AudioChunk, FLAG_IDLE, FLAG_LAST, StreamFrame};
 use lipsyncd::server::App;
 use lipsyncd::session::{ClientSession, Context};
-use lipsyncd::transport::{MemoryConnection, Outgoing};
+use lipsyncd::transport::Outgoing;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::memory::MemoryConnection;
 use crate::support::{Client, PATIENCE, app, config, eventually, next_json, websocket};
 use crate::v1::{Memory, binary_reply, binary_request};
 

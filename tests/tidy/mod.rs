@@ -8,8 +8,9 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
-use lipsyncd::base::limits::{LIMITS, LimitSpec};
+use lipsyncd::base::limits::{LIMITS, LimitSpec, Limits};
 
 use graph::Graph;
 use source::{SourceFile, parse, product, root, rust_files};
@@ -32,9 +33,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("symphonia", &["recording/"]),
     ("sd_notify", &["cli/"]),
     ("ctrlc", &["cli/"]),
+    ("signal_hook", &["cli/"]),
     ("simplelog", &["observe/"]),
     ("hdrhistogram", &["observe/"]),
-    ("clap", &["cli/", "main.rs", "config.rs", "base/limits.rs"]),
+    ("clap", &["cli/", "main.rs", "base/limits.rs"]),
 ];
 
 /// Each room and the rooms that it may use.
@@ -248,6 +250,16 @@ fn every_limit_is_in_the_document() {
         documented <= LIMITS.len(),
         "docs/CONFIGURATION.md has rows of limits that are gone"
     );
+}
+
+#[test]
+fn systemd_waits_longer_than_a_stop_takes() {
+    let unit = fs::read_to_string(root().join("systemd/lipsyncd.service")).unwrap();
+    let mut lines = unit.lines();
+    let seconds = lines.find_map(|line| line.strip_prefix("TimeoutStopSec="));
+    let given = Duration::from_secs(seconds.expect("a limit").parse().unwrap());
+    let needed = Limits::default().stop_budget();
+    assert!(given > needed, "{given:?} is not above {needed:?}");
 }
 
 /// The checks themselves: what they must see.

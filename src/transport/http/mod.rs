@@ -1,9 +1,8 @@
 //! HTTP/1.1, as far as a page, a health check and a WebSocket handshake need it: heads in, whole
 //! responses out. No request bodies, no chunks, no ranges.
 
-mod date;
 mod head;
 mod response;
 
 pub use head::{Head, HeadError, Method};
-pub use response::{Body, Response};
+pub use response::Response;

@@ -5,11 +5,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::date::http_date;
-
-/// The bytes of a response.
-pub type Body = Bytes;
-
 /// What a browser may do with a page of this server: run, style and fetch what the server itself
 /// sends, and nothing inline.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; \
@@ -26,9 +21,9 @@ pub struct Response {
     /// Further headers.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
-    pub body: Body,
+    pub body: Bytes,
     /// Whether pages of other sites may show this page in a frame.
-    pub frameable: bool,
+    pub allow_framing: bool,
 }
 
 impl Response {
@@ -39,7 +34,7 @@ impl Response {
             content_type,
             headers: Vec::new(),
             body: body.into(),
-            frameable: false,
+            allow_framing: false,
         }
     }
 
@@ -92,13 +87,14 @@ impl Response {
              Referrer-Policy: no-referrer\r\nConnection: {}\r\n",
             self.status,
             reason(self.status),
-            http_date(now),
+            // The crate knows no date before 1970.
+            httpdate::fmt_http_date(now.max(SystemTime::UNIX_EPOCH)),
             if keep_alive { "keep-alive" } else { "close" },
         );
         if self.content_type.starts_with("text/html") {
             head.push_str("Content-Security-Policy: ");
             head.push_str(CONTENT_SECURITY_POLICY);
-            head.push_str(if self.frameable {
+            head.push_str(if self.allow_framing {
                 "; frame-ancestors *"
             } else {
                 "; frame-ancestors 'self'"

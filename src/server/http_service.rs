@@ -1,20 +1,23 @@
-//! What the server answers: pages, packages, health and figures by HTTP, and sessions.
+//! What the server answers: pages, packages, health and figures by HTTP, handshakes and sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::json;
 
 use crate::base::event_queue::EventSender;
 use crate::base::ids::ConnectionId;
+use crate::base::log_throttle::LogThrottle;
 use crate::model::Package;
 use crate::protocol::negotiate;
 use crate::session::{ClientSession, Context, Event, metadata, model_list, stats_snapshot};
 use crate::transport::http::{Head, Response};
-use crate::transport::routes::Route;
-use crate::transport::{Negotiated, Service};
+use crate::transport::{HandshakeDecision, Service};
 
 use super::assets::Assets;
 use super::metrics;
+use super::origin_policy::OriginPolicy;
+use super::routes::Route;
 
 /// Browsers may keep a package's frames this long without asking again.
 const FRAMES_CACHE: &str = "public, max-age=300";
@@ -22,20 +25,22 @@ const FRAMES_CACHE: &str = "public, max-age=300";
 const ASSETS_CACHE: &str = "no-cache";
 
 /// The service of this server.
-pub struct Site {
+pub struct HttpService {
     context: Arc<Context>,
     assets: Assets,
-    /// Whether only pages of certain origins may use the server.
-    restricted: bool,
+    origins: OriginPolicy,
+    /// Refused origins in the log.
+    refusals: LogThrottle<String>,
 }
 
-impl Site {
-    /// A site over `context`.
-    pub fn new(context: Arc<Context>, assets: Assets, restricted: bool) -> Site {
-        Site {
+impl HttpService {
+    /// Serves `context`, to pages of the origins that the policy lets in.
+    pub fn new(context: Arc<Context>, assets: Assets, origins: OriginPolicy) -> HttpService {
+        HttpService {
             context,
             assets,
-            restricted,
+            origins,
+            refusals: LogThrottle::default(),
         }
     }
 
@@ -47,7 +52,7 @@ impl Site {
         let mut response = response.cached(&asset.tag, ASSETS_CACHE, head.header("if-none-match"));
         if asset.content_type.starts_with("text/html") {
             // The embedded face is made to be framed by other sites; the page is not.
-            response.frameable = path == "embed.html";
+            response.allow_framing = path == "embed.html";
         }
         response
     }
@@ -92,6 +97,21 @@ impl Site {
         }
     }
 
+    /// Lets pages of other sites read a response. Everybody's may have the page's files and the pictures, which are
+    /// public and lead nowhere without a WebSocket; the rest is for those that may open one.
+    fn readable_by(&self, route: &Route, head: &Head, response: Response) -> Response {
+        const ALLOW: &str = "Access-Control-Allow-Origin";
+        match route {
+            Route::Asset(_) | Route::Frame { .. } => response.with(ALLOW, "*"),
+            _ => match head.header("origin") {
+                Some(origin) if self.origins.check(head).is_ok() => response
+                    .with(ALLOW, origin.to_owned())
+                    .with("Vary", "Origin"),
+                _ => response.with("Vary", "Origin"),
+            },
+        }
+    }
+
     fn stats(&self) -> Response {
         let crops = self.context.engine.registry().crops().statistics();
         let mut stats = json!(stats_snapshot(&self.context));
@@ -103,11 +123,12 @@ impl Site {
     }
 }
 
-impl Service for Site {
+impl Service for HttpService {
     type Session = ClientSession;
 
-    fn get(&self, route: &Route, head: &Head) -> Response {
-        let response = match route {
+    fn respond(&self, head: &Head) -> Response {
+        let route = Route::of(head.path());
+        let response = match &route {
             Route::Asset(path) => self.asset(path, head),
             Route::Models => Response::json(200, &json!(model_list(&self.context))),
             Route::Metadata { model } => self.package(model, |package| {
@@ -125,21 +146,27 @@ impl Service for Site {
                 metrics::text(&stats_snapshot(&self.context), self.context.is_ready()),
             )
             .with("Cache-Control", "no-store"),
-            Route::WebSocket | Route::Unknown => {
-                Response::text(404, "there is nothing at this path")
-            }
+            Route::WebSocket => Response::text(426, "this path takes WebSocket connections only")
+                .with("Upgrade", "websocket"),
+            Route::Unknown => Response::text(404, "there is nothing at this path"),
         };
-        if self.restricted {
-            response
-        } else {
-            // A page of another site may show a face of this server; nothing here is secret.
-            response.with("Access-Control-Allow-Origin", "*")
-        }
+        self.readable_by(&route, head, response)
     }
 
-    fn negotiate(&self, _head: &Head, offered: &[&str]) -> Negotiated {
+    fn handshake(&self, head: &Head) -> HandshakeDecision {
+        if !Route::of(head.path()).takes_websocket() {
+            let text = "WebSocket connections are taken at / and /ws";
+            return HandshakeDecision::Refuse(Response::text(404, text));
+        }
+        if let Err(refused) = self.origins.check(head) {
+            if let Some(more) = self.refusals.admit(refused.origin.clone(), Instant::now()) {
+                log::warn!("a WebSocket was refused: {refused}{more}");
+            }
+            return HandshakeDecision::Refuse(Response::text(403, refused));
+        }
+        let offered = head.list("sec-websocket-protocol");
         let settled = negotiate(offered.iter().copied(), self.context.decoder.enabled);
-        Negotiated::Accept(settled.subprotocol)
+        HandshakeDecision::Accept(settled.subprotocol)
     }
 
     fn open(

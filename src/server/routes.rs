@@ -1,8 +1,11 @@
 //! Which path means what: a pure function from path to [`Route`].
 
+/// The page that `/` stands for.
+const INDEX: &str = "index.html";
+
 /// Everything that can be asked for by HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     /// A file of the page, as a clean relative path (`index.html` for `/`).
     Asset(String),
     /// `/ws`: only as a WebSocket handshake (`/` takes one, too).
@@ -34,11 +37,20 @@ pub enum Route {
 }
 
 impl Route {
+    /// Whether a WebSocket may be opened there: at `/ws`, and at the page's own address.
+    pub(super) fn takes_websocket(&self) -> bool {
+        match self {
+            Route::WebSocket => true,
+            Route::Asset(path) => path == INDEX,
+            _ => false,
+        }
+    }
+
     /// The meaning of a path as it came in a request, percent-encoded and without a query.
     ///
     /// Nothing that could leave a folder gets through: no empty, hidden, `.` or `..` part, no
     /// backslash, no NUL, however it is encoded.
-    pub fn of(path: &str) -> Route {
+    pub(super) fn of(path: &str) -> Route {
         let Some(path) = decode(path) else {
             return Route::Unknown;
         };
@@ -46,7 +58,7 @@ impl Route {
             return Route::Unknown;
         };
         if path.is_empty() {
-            return Route::Asset("index.html".to_owned());
+            return Route::Asset(INDEX.to_owned());
         }
         let parts: Vec<&str> = path.split('/').collect();
         if parts.iter().any(|part| !is_clean(part)) {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::base::event_queue::{EventQueue, event_queue};
-use crate::base::ids::ConnectionId;
-use crate::base::limits::Limits;
+use lipsyncd::base::event_queue::{EventQueue, event_queue};
+use lipsyncd::base::ids::ConnectionId;
+use lipsyncd::base::limits::Limits;
 
-use super::session::{Incoming, Outbox, Outgoing, Service, Session};
+use lipsyncd::transport::{Incoming, Outbox, Outgoing, Service, Session};
 
 /// Runs a session as a real connection would, on a clock that stands still between calls.
 pub struct MemoryConnection<S: Session> {
@@ -41,11 +41,6 @@ impl<S: Session> MemoryConnection<S> {
             outbox,
             now,
         })
-    }
-
-    /// The time on this connection's clock.
-    pub fn now(&self) -> Instant {
-        self.now
     }
 
     /// A text message comes.
@@ -105,12 +100,5 @@ impl<S: Session> MemoryConnection<S> {
     /// Requests that the session has taken and not answered.
     pub fn in_flight(&self) -> usize {
         self.session.in_flight()
-    }
-
-    /// The close that the session asked for, once everything before it was taken.
-    pub fn closing(&self) -> Option<(u16, &str)> {
-        self.outbox
-            .closing()
-            .map(|close| (close.code, &*close.reason))
     }
 }
