@@ -29,12 +29,12 @@ pub use resample::{Resampler, SincKernel};
 pub use rolling::RollingFrontEnd;
 pub use spec::{FeatureFrame, FeatureSlot, FrontEndSpec, Outside};
 pub use time::{frame_count, frame_sample};
+pub use vad::{LEVEL_BLOCK_MS, VadParams, VoiceActivityDetector};
 
 pub use crate::base::sample_rate::{
     DEFAULT_SAMPLE_RATE_HZ as DEFAULT_INPUT_HZ, MAX_SAMPLE_RATE_HZ as MAX_INPUT_HZ,
     MIN_SAMPLE_RATE_HZ as MIN_INPUT_HZ,
 };
-pub use vad::{LEVEL_BLOCK_MS, VadParams, VoiceActivityDetector};
 
 /// The rate that everything after the resampler works at, in Hz.
 pub const RATE_HZ: u32 = 16_000;
@@ -42,7 +42,7 @@ pub const RATE_HZ: u32 = 16_000;
 pub const MIN_RECORDING_HZ: u32 = 1_000;
 /// The highest rate of a recording, in Hz (studio equipment). The resampler's table grows with it: 5 MiB here.
 pub const MAX_RECORDING_HZ: u32 = 384_000;
-/// Frames of video (and encoder rows) a second.
+/// Frames of video (and feature frames) a second.
 pub const FRAMES_PER_SECOND: u32 = 25;
 /// Samples at [`RATE_HZ`] from one frame to the next.
 pub const FRAME_SAMPLES: u32 = RATE_HZ / FRAMES_PER_SECOND;

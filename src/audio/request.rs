@@ -1,7 +1,7 @@
 //! The window of a version 1 request: one request brings the sound around one frame.
 //!
 //! The middle sample of the sound is the frame's instant (the usual 640 ms are 16 chunks of 40 ms, and the frame is at the
-//! start of chunk 8). Neighbouring requests overlap, so their encoder rows should be shared. Two choices make that work:
+//! start of chunk 8). Neighbouring requests overlap, so their feature frames should be shared. Two choices make that work:
 //!
 //! - **The grid of mel rows is laid by `frame_id`.** A frame is 3.2 mel rows, so that rows laid from the start of each
 //!   request would never fall on those of its neighbour. Frame `i` of a sound begins `i mod 5` fifths into a mel row; a
@@ -29,7 +29,7 @@ use super::{
 /// Resampling tables kept by one front end; one is enough while clients use one rate.
 const KEPT_KERNELS: usize = 4;
 
-/// An encoder row of a request.
+/// A feature frame of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestRow {
     /// Hash of all that the row's input depends on.

@@ -8,7 +8,7 @@ const SLICE: usize = 4_096;
 
 /// The front end of a stream, or of a file pushed at once: PCM16 in, encoder inputs out.
 ///
-/// An encoder row's input is `[BANDS][mel_rows]` f32 (-4..=4, time last). Rows come out in order, each as soon as its
+/// A feature frame's input is `[BANDS][mel_rows]` f32 (-4..=4, time last). Rows come out in order, each as soon as its
 /// last sample is in; nothing is allocated once the buffers have their size.
 #[derive(Clone)]
 pub struct RollingFrontEnd {
@@ -55,7 +55,7 @@ impl RollingFrontEnd {
         self.received
     }
 
-    /// The next encoder row that will come out.
+    /// The next feature frame that will come out.
     #[cfg(test)]
     fn next_row(&self) -> i64 {
         self.ring.next_row
@@ -124,7 +124,7 @@ pub(super) fn to_unit(sample: i16) -> f32 {
     f32::from(sample) / 32_768.0
 }
 
-/// The latest mel rows, and the encoder row that waits for the next.
+/// The latest mel rows, and the feature frame that waits for the next.
 #[derive(Clone)]
 struct MelRing {
     spec: FrontEndSpec,
@@ -141,7 +141,7 @@ impl MelRing {
         let mut ring = Self {
             spec,
             lowest,
-            // One row more than are ever read together, and as many as a step between encoder rows can leave unread.
+            // One row more than are ever read together, and as many as a step between feature frames can leave unread.
             rows: vec![[0.0; BANDS]; spec.mel_rows + 8],
             next_mel: 0,
             next_row: 0,

@@ -1,4 +1,4 @@
-//! Which mel rows an encoder row sees, and which encoder rows a frame needs.
+//! Which mel rows a feature frame sees, and which feature frames a frame needs.
 
 use std::sync::Arc;
 
@@ -10,28 +10,28 @@ use super::{AudioError, BANDS, FFT_LEN, FRAME_SAMPLES, HOP, RATE_HZ, resample};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outside {
-    /// Before and after the sound there is digital silence; every encoder row exists.
+    /// Before and after the sound there is digital silence; every feature frame exists.
     Silence,
-    /// Before and after the sound there are no encoder rows: `edge_rows` copies of the nearest one, then zeros.
+    /// Before and after the sound there are no feature frames: `edge_rows` copies of the nearest one, then zeros.
     #[default]
     ZeroFeatures,
 }
 
-/// An audio front end: from mel rows (80 a second) to encoder rows (25 a second) to the window of a frame.
+/// An audio front end: from mel rows (80 a second) to feature frames (25 a second) to the window of a frame.
 ///
-/// Encoder row `k` belongs to the instant `40 k` ms and sees the `mel_rows` mel rows from `floor(3.2 k) + mel_offset` on.
-/// Frame `i` sees the encoder rows `i + first_row .. i + first_row + rows`.
+/// Feature frame `k` belongs to the instant `40 k` ms and sees the `mel_rows` mel rows from `floor(3.2 k) + mel_offset` on.
+/// Frame `i` sees the feature frames `i + first_row .. i + first_row + rows`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrontEndSpec {
     /// Mel rows in an encoder's input, 1..=128. The input is `[BANDS][mel_rows]`, time last.
     pub mel_rows: usize,
-    /// First mel row of an encoder row, from its own instant, in mel rows, -128..=128.
+    /// First mel row of a feature frame, from its own instant, in mel rows, -128..=128.
     pub mel_offset: i32,
     /// Features that the encoder gives for a row, 1..=65536.
     pub width: usize,
-    /// First encoder row of a frame's window, from the frame's own, -64..=64.
+    /// First feature frame of a frame's window, from the frame's own, -64..=64.
     pub first_row: i32,
-    /// Encoder rows in a frame's window, 1..=64.
+    /// Feature frames in a frame's window, 1..=64.
     pub rows: usize,
     /// Copies of the first and of the last row beyond the ends of the sound, 0..=8; used with [`Outside::ZeroFeatures`].
     pub edge_rows: u32,
@@ -135,12 +135,12 @@ impl FrontEndSpec {
         self.rows * self.width
     }
 
-    /// The first mel row that encoder row `row` sees. 3.2 mel rows a frame, rounded down, also below zero.
+    /// The first mel row that feature frame `row` sees. 3.2 mel rows a frame, rounded down, also below zero.
     pub fn first_mel_row(&self, row: i64) -> i64 {
         (row * 16).div_euclid(5) + i64::from(self.mel_offset)
     }
 
-    /// The samples at 16 kHz that encoder row `row` depends on, from the start of the sound: `start..end`.
+    /// The samples at 16 kHz that feature frame `row` depends on, from the start of the sound: `start..end`.
     ///
     /// The first of a mel row's 800 samples is weighted by zero, but pre-emphasis reads it for the second.
     pub fn samples(&self, row: i64) -> std::ops::Range<i64> {
@@ -150,7 +150,7 @@ impl FrontEndSpec {
         first * hop - half..(first + self.mel_rows as i64 - 1) * hop + half
     }
 
-    /// The first encoder row that exists.
+    /// The first feature frame that exists.
     pub fn lowest_row(&self) -> i64 {
         match self.outside {
             Outside::Silence => i64::from(self.first_row).min(0),
@@ -158,7 +158,7 @@ impl FrontEndSpec {
         }
     }
 
-    /// How many encoder rows `samples` samples at 16 kHz have when the sound ends there: rows
+    /// How many feature frames `samples` samples at 16 kHz have when the sound ends there: rows
     /// [`Self::lowest_row`]`..row_count`.
     ///
     /// With [`Outside::ZeroFeatures`] it is the count that the networks of this family were trained with: `2 + int((T -
@@ -183,7 +183,7 @@ impl FrontEndSpec {
         }
     }
 
-    /// The first mel row of encoder row `row` in a sound of `samples` samples that has ended: the last row is shifted back
+    /// The first mel row of feature frame `row` in a sound of `samples` samples that has ended: the last row is shifted back
     /// where it would run past the end (with [`Outside::ZeroFeatures`]).
     pub fn first_mel_row_at_end(&self, row: i64, samples: u64) -> i64 {
         let first = self.first_mel_row(row);

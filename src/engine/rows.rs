@@ -1,4 +1,4 @@
-//! Encoder rows, computed once.
+//! Feature frames, computed once.
 //!
 //! A row is the audio encoder's output for one instant. Neighbouring v1 requests share all but one of
 //! their rows, and neighbouring frames of a stream, too: whoever needs a row first computes it, whoever

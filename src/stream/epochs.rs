@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::StreamError;
 use super::clock::{FRAME_US, MediaTime, Micros, frame_count, frame_sample, frame_us, sample_us};
 use super::settings::{Settings, ShownPackage};
+use crate::base::pcm16;
 use crate::protocol::stream::{AudioChunk, DropReason};
 
 /// A hole in the audio that is longer than any that is filled, in samples; keeps its length in µs within 64 bits.
@@ -386,7 +387,7 @@ impl<P> Utterance<P> {
 
     /// Takes little-endian PCM16 after a gap, which is filled with silence.
     fn append(&mut self, gap: u64, pcm: &[u8], now: MediaTime) {
-        let samples = crate::base::pcm16::samples(pcm);
+        let samples = pcm16::samples(pcm);
         let count = gap + samples.len() as u64;
         self.received += count;
         self.played_at = self.played_at.max(now) + sample_us(count, self.rate_hz);

@@ -223,11 +223,6 @@ impl<P: Clone, R: Default> Stream<P, R> {
         Ok(())
     }
 
-    /// Name of the package that is shown, or is to be shown from the next epoch on.
-    pub fn package_name(&self) -> &str {
-        &self.epochs.shown().package.name
-    }
-
     /// Shows `package` from the next epoch on, as the client has asked.
     pub fn change(&mut self, package: StreamPackage<P>, now: Micros) {
         if self.closed {

@@ -34,9 +34,8 @@ mod settings;
 mod tests;
 mod timeline;
 
-use bytes::Bytes;
-
 use crate::audio::{FeatureFrame, FeatureSlot, FrontEndSpec, VadParams};
+use crate::base::padded::PaddedBytes;
 use crate::protocol::stream::{ImageKind, StreamFrame, StreamLimits, StreamUpdate};
 
 pub use clock::{Micros, frame_count, frame_sample};
@@ -135,7 +134,7 @@ impl<P: Clone, R> Clone for FrameJob<P, R> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamPicture {
     /// The image.
-    pub jpeg: Bytes,
+    pub jpeg: PaddedBytes,
     /// Where the predicted square belongs: x1, y1, x2, y2 in pixels of the full frame.
     pub bounds: [f32; 4],
     /// The idle frame that it belongs to.

@@ -87,7 +87,7 @@ impl<P, R> ScheduledFrame<P, R> {
                 frame.avatar_frame = picture.avatar_frame;
                 frame.compute_us = compute_us;
                 frame.bounds = picture.bounds;
-                frame.jpeg = picture.jpeg.into();
+                frame.jpeg = picture.jpeg;
             }
             FrameState::Failed if has_image => frame.flags |= FLAG_HELD,
             _ => frame.flags |= FLAG_IDLE,

@@ -254,7 +254,7 @@ fn an_interrupt_stops_the_old_and_shows_the_new() {
     let of_old = talk.frames.iter().filter(|frame| frame.epoch == 0);
     assert_eq!(
         interrupted["last_sequence"],
-        json!(of_old.clone().last().unwrap().sequence)
+        json!(of_old.clone().next_back().unwrap().sequence)
     );
     assert_eq!(interrupted["dropped"], json!(200 - of_old.count()));
     assert_eq!(

@@ -138,3 +138,28 @@ fn a_stream_waits_for_a_client_that_does_not_read() {
     assert_eq!(sequence, (0..80).collect::<Vec<_>>());
     assert!(talk.texts.iter().all(|text| text["type"] == "opened"));
 }
+
+/// A speech service whose "done" never comes: after half a second without audio the frames that waited for more are sent,
+/// and the mouth is closed. When it comes after all, the epoch gets its last frame.
+#[test]
+fn a_source_that_falls_silent_has_its_mouth_closed() {
+    let memory = memory();
+    let mut talk = Talk::new(&memory);
+    talk.say(&open(0, "tiny"));
+    talk.audio(0, 0, 0, &speech(RATE, 1));
+    while talk.take() {}
+    let before = talk.frames.len();
+    assert!((15..24).contains(&before), "{before} frames");
+    talk.connection.advance(Duration::from_millis(1_490));
+    while talk.take() {}
+    assert_eq!(talk.frames.len(), before);
+    talk.connection.advance(Duration::from_millis(20));
+    talk.until_frames(25);
+    assert!(talk.frames[..24].iter().all(|frame| frame.flags == 0));
+    assert_eq!(talk.frames[24].flags, FLAG_IDLE);
+    talk.connection.advance(Duration::from_secs(5));
+    talk.say(&json!({"type": "end", "stream": 0, "epoch": 0}));
+    talk.until_last(0);
+    assert_eq!((talk.frames.len(), talk.frames[25].sequence), (26, 25));
+    assert!(talk.texts.iter().all(|text| text["type"] == "opened"));
+}

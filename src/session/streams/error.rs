@@ -58,7 +58,7 @@ pub(super) enum StreamRequestError {
     Stream(#[from] StreamError),
     /// What any request may be refused for.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(Box<SessionError>),
 }
 
 impl StreamRequestError {
@@ -84,5 +84,11 @@ impl StreamRequestError {
             stream: Some(stream),
             ..ErrorReply::new(self.code(), self.to_string())
         }
+    }
+}
+
+impl From<SessionError> for StreamRequestError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(Box::new(error))
     }
 }

@@ -123,7 +123,7 @@ impl Streams {
             .result
             .map_err(|error| error.to_string())
             .map(|picture| StreamPicture {
-                jpeg: picture.jpeg,
+                jpeg: picture.jpeg.into(),
                 bounds: picture.bounds,
                 avatar_frame: picture.avatar_frame,
             });
@@ -216,11 +216,10 @@ impl Streams {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let ids: Vec<u16> = self.open.keys().copied().collect();
-        for id in ids {
-            let _ = self.with_stream(id, link, now, out, |stream, now| {
-                if stream.package_name() == name {
-                    stream.close(CloseReason::ModelUnloaded, now);
+        for id in self.ids() {
+            let _ = self.with_stream(id, link, now, out, |stream, at| {
+                if stream.facts().model_name == name {
+                    stream.close(CloseReason::ModelUnloaded, at);
                 }
             });
         }

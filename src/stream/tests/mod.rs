@@ -197,7 +197,7 @@ impl World {
                 let (job, _) = self.jobs.remove(at).unwrap();
                 self.computed += 1;
                 let picture = StreamPicture {
-                    jpeg: Bytes::from_static(b"jpeg"),
+                    jpeg: b"jpeg".to_vec().into(),
                     bounds: [1.0; 4],
                     avatar_frame: ping_pong(job.frame_id, 10),
                 };
