@@ -92,10 +92,9 @@ pub(super) fn decode(
     let part = |index| message.slice(parsed.range(index).unwrap_or_default());
     let read = || {
         parsed.check()?;
-        let model_name = ModelName::from_utf8(part(NAME)).unwrap_or_else(|_| "".into());
-        limits.check_name("name", &model_name)?;
+        limits.check_name("name", parsed.bytes(NAME))?;
         Ok(InferenceRequest {
-            model_name,
+            model_name: ModelName::of_text(part(NAME)),
             frame_id: parsed.u32(FRAME).unwrap_or(0),
             audio: limits.checked_audio("audio", part(AUDIO))?,
             sample_rate_hz: None,

@@ -39,12 +39,13 @@ impl MessageLimits {
     pub(super) fn check_name(
         &self,
         field: &'static str,
-        name: &str,
+        name: impl AsRef<[u8]>,
     ) -> Result<(), DecodeErrorKind> {
-        if name.is_empty() {
+        let bytes = name.as_ref().len();
+        if bytes == 0 {
             return Err(DecodeErrorKind::Missing { field });
         }
-        at_most(self.max_model_name_bytes, field, name.len(), "bytes")
+        at_most(self.max_model_name_bytes, field, bytes, "bytes")
     }
 
     /// A client's own id, or a token, that is short enough.

@@ -31,7 +31,6 @@ pub use crate::base::sample_rate::{
 };
 pub use binary::encode_request;
 pub use code::ErrorCode;
-pub use code::ErrorCode as Code;
 pub use control::*;
 pub use decoder::Decoder;
 pub use encode::Encoded;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::str::Utf8Error;
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -14,13 +13,9 @@ use serde::{Serialize, Serializer};
 pub struct ModelName(Bytes);
 
 impl ModelName {
-    /// A name that is a part of a message.
-    ///
-    /// # Errors
-    /// The bytes are not UTF-8.
-    pub fn from_utf8(bytes: Bytes) -> Result<ModelName, Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(ModelName(bytes))
+    /// A name that is a part of a message and was found to be UTF-8.
+    pub(super) fn of_text(bytes: Bytes) -> ModelName {
+        ModelName(bytes)
     }
 }
 
@@ -28,7 +23,7 @@ impl Deref for ModelName {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Checked when it was made.
+        // It was text when it was made.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! What a client can do wrong with a stream, and what can go wrong with it.
 
 use crate::audio::{AudioError, FRAMES_PER_SECOND};
-use crate::protocol::Code;
+use crate::protocol::ErrorCode;
 use crate::protocol::stream::ImageKind;
 
 /// Why something that was asked of a stream was not done. The stream goes on.
@@ -65,19 +65,19 @@ pub enum StreamError {
 
 impl StreamError {
     /// The code that a client is told.
-    pub fn code(&self) -> Code {
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::ChunkTooLarge { .. } | Self::TooManyEpochs { .. } | Self::TooFarAhead { .. } => {
-                Code::TooLarge
+                ErrorCode::TooLarge
             }
             Self::EpochEnded { .. }
             | Self::Gap { .. }
             | Self::EpochNotRaised { .. }
-            | Self::EpochBegun { .. } => Code::BadSequence,
-            Self::FrameRate { .. } => Code::Unsupported,
-            Self::Audio(_) | Self::ResumedAsAnother { .. } => Code::BadValue,
-            Self::AlreadyOpen => Code::StreamExists,
-            Self::FrameFailed { .. } => Code::Internal,
+            | Self::EpochBegun { .. } => ErrorCode::BadSequence,
+            Self::FrameRate { .. } => ErrorCode::Unsupported,
+            Self::Audio(_) | Self::ResumedAsAnother { .. } => ErrorCode::BadValue,
+            Self::AlreadyOpen => ErrorCode::StreamExists,
+            Self::FrameFailed { .. } => ErrorCode::Internal,
         }
     }
 }

@@ -70,26 +70,22 @@ struct BatchFields<'a> {
 
 /// A reply with one frame.
 pub(in crate::protocol) fn frame(frame: &FrameReply) -> String {
-    let mut text = String::new();
-    put_frame(
-        frame,
-        Some(&frame.model_name),
-        Some(end(Some(&frame.request_id))),
-        &mut text,
-    );
-    text
+    let mut out = Vec::new();
+    let end = end(Some(&frame.request_id));
+    put_frame(frame, Some(&frame.model_name), Some(end), &mut out);
+    into_text(out)
 }
 
 /// A reply with the frames of a batch.
 pub(in crate::protocol) fn batch(batch: &BatchReply) -> String {
     let count = batch.frames.len();
     let total_ms = millis(batch.processing_us);
-    let fps = if total_ms > 0.0 {
-        count as f64 * 1000.0 / total_ms
-    } else {
-        0.0
+    let fps = match total_ms > 0.0 {
+        true => count as f64 * 1000.0 / total_ms,
+        false => 0.0,
     };
-    let mut text = to_text(&BatchFields {
+    let mut out = Vec::new();
+    let fields = BatchFields {
         success: batch.frames.iter().all(Result::is_ok),
         batch: true,
         model_name: &batch.model_name,
@@ -98,20 +94,21 @@ pub(in crate::protocol) fn batch(batch: &BatchReply) -> String {
         average_frame_time_ms: total_ms / count.max(1) as f64,
         batch_fps: (fps * 10.0).round() / 10.0,
         end: end(Some(&batch.request_id)),
-    });
-    reopen(&mut text, "frames");
-    text.push('[');
+    };
+    put(&fields, &mut out);
+    reopen(&mut out, "frames");
+    out.push(b'[');
     for (index, frame) in batch.frames.iter().enumerate() {
         if index > 0 {
-            text.push(',');
+            out.push(b',');
         }
         match frame {
-            Ok(frame) => put_frame(frame, None, None, &mut text),
-            Err(error) => text.push_str(&to_text(&error_fields(error, None, None))),
+            Ok(frame) => put_frame(frame, None, None, &mut out),
+            Err(error) => put(&error_fields(error, None, None), &mut out),
         }
     }
-    text.push_str("]}");
-    text
+    out.extend_from_slice(b"]}");
+    into_text(out)
 }
 
 /// An error.
@@ -122,17 +119,30 @@ pub(in crate::protocol) fn error(error: &ErrorReply) -> String {
 
 /// Any value as JSON.
 pub(in crate::protocol) fn to_text<T: Serialize>(value: &T) -> String {
-    // No type of the protocol has keys that are no strings, the only thing that could fail.
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+    let mut out = Vec::new();
+    put(value, &mut out);
+    into_text(out)
+}
+
+fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail, and no type of the protocol has keys that are no strings.
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn into_text(out: Vec<u8>) -> String {
+    // serde_json and base64 write nothing but UTF-8.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn put_frame<'a>(
     frame: &'a FrameReply,
     model_name: Option<&'a ModelName>,
     end: Option<ReplyEnd<'a>>,
-    text: &mut String,
+    out: &mut Vec<u8>,
 ) {
-    let fields = to_text(&FrameFields {
+    let fields = FrameFields {
         success: true,
         model_name,
         frame_id: frame.frame_id,
@@ -144,22 +154,25 @@ fn put_frame<'a>(
             audio: if frame.own_audio { "own" } else { "request" },
         },
         end,
-    });
+    };
     let image_chars = base64::encoded_len(frame.jpeg.len(), true).unwrap_or(0);
-    text.reserve(fields.len() + image_chars + 32);
-    text.push_str(&fields);
-    reopen(text, "prediction_data");
-    text.push('"');
-    STANDARD.encode_string(&*frame.jpeg, text);
-    text.push_str("\"}");
+    out.reserve(image_chars + 512);
+    put(&fields, out);
+    reopen(out, "prediction_data");
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + image_chars, b'=');
+    let written = STANDARD.encode_slice(&*frame.jpeg, &mut out[start..]);
+    out.truncate(start + written.unwrap_or(0));
+    out.extend_from_slice(b"\"}");
 }
 
 /// Makes room for one more field at the end of an object that has some.
-fn reopen(object: &mut String, key: &str) {
+fn reopen(object: &mut Vec<u8>, key: &str) {
     object.pop();
-    object.push_str(",\"");
-    object.push_str(key);
-    object.push_str("\":");
+    object.extend_from_slice(b",\"");
+    object.extend_from_slice(key.as_bytes());
+    object.extend_from_slice(b"\":");
 }
 
 fn end(request_id: Option<&RequestId>) -> ReplyEnd<'_> {

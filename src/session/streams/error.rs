@@ -1,7 +1,7 @@
 //! Why something that a client asks of its streams is not done.
 
 use crate::engine::Overloaded;
-use crate::protocol::{Code, ErrorReply};
+use crate::protocol::{ErrorCode, ErrorReply};
 use crate::stream::StreamError;
 
 use super::super::error::SessionError;
@@ -63,17 +63,17 @@ pub(super) enum StreamRequestError {
 
 impl StreamRequestError {
     /// The stable word for the error.
-    pub(super) fn code(&self) -> Code {
+    pub(super) fn code(&self) -> ErrorCode {
         match self {
-            Self::NotOpen { .. } | Self::BeingTakenOver { .. } => Code::UnknownStream,
-            Self::Exists { .. } => Code::StreamExists,
-            Self::TooMany { .. } => Code::TooLarge,
-            Self::NoRoom(_) | Self::NoRoomToChange { .. } => Code::Busy,
-            Self::NoEncoder { .. } => Code::Unsupported,
+            Self::NotOpen { .. } | Self::BeingTakenOver { .. } => ErrorCode::UnknownStream,
+            Self::Exists { .. } => ErrorCode::StreamExists,
+            Self::TooMany { .. } => ErrorCode::TooLarge,
+            Self::NoRoom(_) | Self::NoRoomToChange { .. } => ErrorCode::Busy,
+            Self::NoEncoder { .. } => ErrorCode::Unsupported,
             Self::Claim(ClaimError::Other(error)) | Self::Stream(error) => error.code(),
-            Self::Claim(ClaimError::Unknown | ClaimError::Claimed) => Code::BadToken,
-            Self::NotHandedOver { .. } => Code::BadToken,
-            Self::NoToken(_) => Code::Internal,
+            Self::Claim(ClaimError::Unknown | ClaimError::Claimed) => ErrorCode::BadToken,
+            Self::NotHandedOver { .. } => ErrorCode::BadToken,
+            Self::NoToken(_) => ErrorCode::Internal,
             Self::Session(error) => error.code(),
         }
     }

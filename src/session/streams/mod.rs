@@ -17,7 +17,7 @@ use crate::protocol::stream::{
     AudioChunk, CloseReason, Open, StreamBody, StreamBusy, StreamControl, StreamRequest,
     StreamUpdate,
 };
-use crate::protocol::{Code, Protocol};
+use crate::protocol::{ErrorCode, Protocol};
 use crate::stream::{Micros, StreamParams, StreamPicture, check_open};
 use crate::transport::Outbox;
 
@@ -404,7 +404,7 @@ fn tell(id: u16, done: Result<(), StreamRequestError>, link: &mut ClientLink, ou
             link.context().stats.busy();
             let body = StreamBody::Busy(StreamBusy {
                 success: false,
-                code: Code::Busy.as_str(),
+                code: ErrorCode::Busy.as_str(),
                 error: StreamRequestError::NoRoom(full).to_string(),
                 capacity: full.capacity,
                 active: full.active,

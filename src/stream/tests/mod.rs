@@ -12,7 +12,7 @@ mod timing;
 
 use super::*;
 use crate::base::ping_pong::ping_pong;
-use crate::protocol::Code;
+use crate::protocol::ErrorCode;
 use crate::protocol::stream::{
     AudioChunk, DropReason, FLAG_HELD, FLAG_IDLE, FLAG_LAST, Interrupted, Open, StreamBody,
     StreamControl,
@@ -84,7 +84,7 @@ struct World {
     fails: bool,
     frames: Vec<(Micros, StreamFrame)>,
     updates: Vec<StreamBody>,
-    errors: Vec<Code>,
+    errors: Vec<ErrorCode>,
     computed: u64,
     closed: bool,
 }

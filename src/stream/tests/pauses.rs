@@ -126,7 +126,10 @@ fn a_stream_is_taken_up_as_what_it_was_or_not_at_all() {
         frame_rate: Some(30),
         ..open_message()
     };
-    for (open, code) in [(full, Code::BadValue), (other_rate, Code::Unsupported)] {
+    for (open, code) in [
+        (full, ErrorCode::BadValue),
+        (other_rate, ErrorCode::Unsupported),
+    ] {
         let refused = Stream::<_, ()>::resume(detached.clone(), &open, params(), world.now);
         assert_eq!(refused.err().unwrap().code(), code);
     }

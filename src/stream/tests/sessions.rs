@@ -78,7 +78,7 @@ fn an_interrupt_voids_all_that_was_and_the_next_epoch_is_prompt() {
         "the idle walk goes on"
     );
     world.control(StreamControl::Interrupt { epoch: 1 });
-    assert_eq!(world.errors, [Code::BadSequence]);
+    assert_eq!(world.errors, [ErrorCode::BadSequence]);
     world.check();
 }
 
@@ -94,12 +94,12 @@ fn overlaps_are_ignored_gaps_filled_and_holes_refused() {
     world.audio(0, 5_000, &sound[5_000..12_000]);
     world.audio(0, 0, &sound[..12_000]);
     world.audio(0, 100_000, &sound[..100]);
-    assert_eq!(world.errors, [Code::BadSequence]);
+    assert_eq!(world.errors, [ErrorCode::BadSequence]);
     world.audio(0, u64::MAX, &sound[..100]);
     world.audio(0, 12_000, &sound[12_000..]);
     world.control(StreamControl::End { epoch: 0 });
     world.audio(0, 32_000, &sound[..10]);
-    assert_eq!(world.errors, [Code::BadSequence; 3]);
+    assert_eq!(world.errors, [ErrorCode::BadSequence; 3]);
     world.wait(2_000 * MS);
     world.check();
     let frames = |world: &World| {
@@ -135,13 +135,17 @@ fn too_much_audio_at_once_is_refused_whole() {
         SPEC,
     );
     world.audio(0, 0, &speech(2_001));
-    assert_eq!(world.errors, [Code::TooLarge]);
+    assert_eq!(world.errors, [ErrorCode::TooLarge]);
     world.audio(0, 0, &speech(1_900));
     world.audio(0, 30_400, &speech(1_900));
     world.audio(0, 60_800, &speech(1_900));
     assert_eq!(
         world.errors,
-        [Code::TooLarge, Code::TooLarge, Code::BadSequence]
+        [
+            ErrorCode::TooLarge,
+            ErrorCode::TooLarge,
+            ErrorCode::BadSequence
+        ]
     );
 }
 
@@ -210,7 +214,7 @@ fn a_frame_that_fails_holds_the_picture_before_and_is_told_once() {
         .filter(|(_, frame)| frame.flags & FLAG_HELD != 0)
         .count();
     assert!(held > 10);
-    assert_eq!(world.errors, [Code::Internal]);
+    assert_eq!(world.errors, [ErrorCode::Internal]);
     assert_eq!(world.stream.stats(world.now).dropped_failed, held as u64);
 }
 
@@ -230,7 +234,7 @@ fn a_broken_connection_is_taken_up_without_old_frames() {
     };
     assert_eq!(
         detached.facts().check(&wrong).unwrap_err().code(),
-        Code::BadValue
+        ErrorCode::BadValue
     );
     detached.facts().check(&open_message()).unwrap();
     world.stream = Stream::resume(detached, &open_message(), params(), world.now).unwrap();

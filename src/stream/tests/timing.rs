@@ -149,7 +149,7 @@ fn epochs_follow_one_another_without_a_pause_between_their_clocks() {
     }
     assert_eq!(
         world.errors,
-        [Code::TooLarge; 4],
+        [ErrorCode::TooLarge; 4],
         "epochs that wait are bounded"
     );
 }
