@@ -109,11 +109,23 @@ fn confine(folder: &Path, name: &str) -> Result<PathBuf, ModelError> {
         |source| ModelError::Unreadable { file, source }
     };
     let root = folder.canonicalize().map_err(unreadable(folder))?;
+    refuse_dangling_link(&path)?;
     let real = path.canonicalize().map_err(unreadable(&path))?;
     if real.starts_with(&root) {
         Ok(real)
     } else {
         Err(outside(real))
+    }
+}
+
+/// Refuses a link whose target is gone, which is told otherwise than a file that is missing.
+pub(super) fn refuse_dangling_link(folder: &Path) -> Result<(), ModelError> {
+    match folder.read_link() {
+        Ok(target) if !folder.exists() => Err(ModelError::DanglingLink {
+            link: folder.to_owned(),
+            target,
+        }),
+        _ => Ok(()),
     }
 }
 

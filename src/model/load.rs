@@ -1,15 +1,16 @@
 //! From a manifest to a package: reads every file it names, and checks that they fit together.
 
-use super::files::{read_checked, read_limited};
+use super::expect::{check_frame, expect_declared, expect_inputs, expect_shape};
+use super::files::{read_checked, read_limited, refuse_dangling_link};
 use super::manifest::GoldenInput;
 use super::onnx::{external_files, read_package_network};
 use super::package::{GoldenTensor, GoldenValues, OwnFeatures};
 use super::{
-    Calibration, CropCache, Declared, LoadLimits, Manifest, ModelError, Network, NpyTensor,
-    Package, TensorSpec, UnetTensors, parse_npy,
+    Calibration, CropCache, LoadLimits, Manifest, ModelError, Network, NpyTensor, Package,
+    UnetTensors, parse_npy,
 };
 use crate::audio::BANDS;
-use crate::frame::{FrameError, JpegHeader, is_inside};
+use crate::frame::is_inside;
 use bytes::Bytes;
 use serde::Deserialize;
 use std::path::Path;
@@ -429,91 +430,4 @@ impl Loader<'_> {
             max_abs_error: golden.max_abs_error,
         }))
     }
-}
-
-fn refuse_dangling_link(folder: &Path) -> Result<(), ModelError> {
-    match folder.read_link() {
-        Ok(target) if !folder.exists() => Err(ModelError::DanglingLink {
-            link: folder.to_owned(),
-            target,
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a frame is a whole JPEG of a kind that is served, and of the size that the index states. Its pixels are not
-/// looked at.
-fn check_frame(jpeg: &[u8], expected: (usize, usize)) -> Result<(), FrameError> {
-    let header = JpegHeader::read(jpeg)?;
-    header.check_served()?;
-    match (header.width, header.height) {
-        found if found == expected => Ok(()),
-        found => Err(FrameError::WrongSize { expected, found }),
-    }
-}
-
-/// Compares the shape that a network's file declares of an input with what the package states. What the file leaves
-/// open fits; an input that it does not have is found when the network is built.
-fn expect_declared(
-    network: &str,
-    onnx: &[u8],
-    tensor: &str,
-    stated: &[usize],
-    cure: impl Fn(&[usize]) -> String,
-) -> Result<(), ModelError> {
-    let declared = Declared::read(onnx).map_err(|source| ModelError::Onnx {
-        network: network.to_owned(),
-        source,
-    })?;
-    let Some(input) = declared
-        .inputs
-        .into_iter()
-        .find(|input| input.name == tensor)
-    else {
-        return Ok(());
-    };
-    let declared = input.shape;
-    let fits = declared.len() == stated.len()
-        && declared
-            .iter()
-            .zip(stated)
-            .all(|(declared, stated)| declared.is_none_or(|side| side == *stated));
-    if declared.is_empty() || fits {
-        return Ok(());
-    }
-    let sides: Vec<usize> = declared.iter().map(|side| side.unwrap_or(1)).collect();
-    Err(ModelError::Declared {
-        network: network.to_owned(),
-        tensor: tensor.to_owned(),
-        cure: cure(&sides),
-        declared,
-        stated: stated.to_vec(),
-    })
-}
-
-fn expect_inputs(network: &Network, inputs: usize) -> Result<(), ModelError> {
-    if network.inputs().len() == inputs {
-        return Ok(());
-    }
-    let reason = format!("has {} inputs, {inputs} are needed", network.inputs().len());
-    Err(ModelError::Network {
-        network: network.name().to_owned(),
-        reason,
-    })
-}
-
-fn expect_shape(
-    network: &Network,
-    spec: &TensorSpec,
-    expected: &[usize],
-) -> Result<(), ModelError> {
-    if spec.shape == expected {
-        return Ok(());
-    }
-    Err(ModelError::Shape {
-        network: network.name().to_owned(),
-        tensor: spec.name.clone(),
-        expected: expected.to_vec(),
-        found: spec.shape.clone(),
-    })
 }

@@ -8,6 +8,7 @@ mod crops;
 mod engine_errors;
 mod error;
 mod examine;
+mod expect;
 mod files;
 mod fuse;
 mod limits;

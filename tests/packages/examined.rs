@@ -293,6 +293,12 @@ fn a_file_that_leads_out_of_the_package_is_named_with_the_cure() {
         error.contains("unet.onnx") && error.contains("cp -L"),
         "{error}"
     );
+    fs::remove_file(&target).unwrap();
+    let error = copy.error();
+    assert!(
+        error.contains("unet.onnx: is a link to") && error.ends_with("which is not there"),
+        "{error}"
+    );
 }
 
 /// net/21: a link whose target is gone is no empty folder.
