@@ -3,6 +3,7 @@
 use super::CliError;
 use super::print::{print_error, say};
 use crate::audio::DEFAULT_INPUT_HZ;
+use crate::base::limits::Limits;
 use crate::model::{
     CheckLimits, Examination, LoadLimits, Package, check_in_child, confine_this_process, examine,
 };
@@ -22,6 +23,12 @@ pub struct Check {
     /// Time that the check of one package may take
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Files of a package, together, in bytes: as the server's flag
+    #[arg(long, default_value_t = Limits::default().max_package_bytes, value_name = "N")]
+    max_package_bytes: u64,
+    /// Frames of a package's idle video: as the server's flag
+    #[arg(long, default_value_t = Limits::default().max_frames, value_name = "N")]
+    max_frames: u64,
     /// Check in this process, after limiting it: what the parent runs
     #[arg(long, hide = true)]
     child: bool,
@@ -29,15 +36,21 @@ pub struct Check {
 
 impl Check {
     pub fn run(self) -> Result<(), CliError> {
+        let server = Limits {
+            max_package_bytes: self.max_package_bytes,
+            max_frames: self.max_frames,
+            ..Limits::default()
+        };
         let limits = CheckLimits {
             memory_bytes: self.memory_mib << 20,
             time: Duration::from_secs(self.seconds),
+            load: LoadLimits::from(&server),
         };
         if self.child {
             confine_this_process(limits)
                 .map_err(|error| format!("limits cannot be set: {error}"))?;
             for folder in &self.packages {
-                say!("{}", report(folder, &LoadLimits::default())?.trim_end())?;
+                say!("{}", report(folder, &limits.load)?.trim_end())?;
             }
             return Ok(());
         }

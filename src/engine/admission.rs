@@ -11,6 +11,9 @@ use super::job::PictureKind;
 /// threads of the connections, and for the cores being slower than when they were measured.
 const HEADROOM: f64 = 0.8;
 
+/// No picture is taken to be cheaper: it bounds what is told as capacity.
+const LEAST_COST: Duration = Duration::from_micros(10);
+
 /// What one frame of a package costs on one core, one of its encoder rows being new: the shortest of a
 /// few, measured when the package is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,11 @@ impl Admission {
         self.lock().costs.insert(package.to_owned(), cost);
     }
 
+    /// Forgets a package that is no longer served. Its streams keep their shares until they end.
+    pub fn forget(&self, package: &str) {
+        self.lock().costs.remove(package);
+    }
+
     /// What a package costs, if it was measured.
     pub fn cost(&self, package: &str) -> Option<Cost> {
         self.lock().costs.get(package).copied()
@@ -98,7 +106,8 @@ impl Admission {
         let mut state = self.lock();
         let load = state.load(package, picture, frame_rate);
         // A stream that is alone makes nobody else late; what it cannot be sent in time it is told.
-        if state.active > 0 && state.used + load > self.0.budget + 1e-9 {
+        let is_alone = state.active == 0 && load.is_finite();
+        if !is_alone && state.used + load > self.0.budget + 1e-9 {
             return Err(Overloaded {
                 active: state.active,
                 capacity: self.room(&state, load),
@@ -118,19 +127,20 @@ impl Admission {
         self.room(&state, state.load(package, picture, frame_rate))
     }
 
-    /// Streams of the most expensive package that this machine carries: what can be promised whatever
-    /// is asked for. 0 while nothing is measured.
+    /// Streams that this machine carries if they are of the most expensive package and picture: what can be promised
+    /// whatever is asked for. 0 while nothing is measured.
     pub fn worst_capacity(&self) -> u32 {
         let state = self.lock();
-        let worst = state.costs.values().map(|cost| cost.mouth).max();
+        let costs = state.costs.values();
+        let worst = costs.map(|cost| cost.mouth.max(cost.full)).max();
         worst.map_or(0, |cost| {
             (self.0.budget / (cost.as_secs_f64() * 25.0)) as u32
         })
     }
 
     fn room(&self, state: &State, load: f64) -> u32 {
-        if load <= 0.0 {
-            return u32::MAX;
+        if load.is_infinite() {
+            return state.active;
         }
         let more = ((self.0.budget - state.used).max(0.0) / load + 1e-9) as u32;
         state.active.saturating_add(more).max(1)
@@ -142,14 +152,13 @@ impl Admission {
 }
 
 impl State {
-    /// Cores that a stream fills. A package that could not be measured counts as nothing: it will fail
-    /// by itself.
+    /// Cores that a stream fills; infinitely many of a package that could not be measured or is no longer served: of
+    /// such a one nothing can be promised.
     fn load(&self, package: &str, picture: PictureKind, frame_rate: u32) -> f64 {
-        let cost = self
-            .costs
-            .get(package)
-            .map_or(0.0, |cost| cost.of(picture).as_secs_f64());
-        cost * f64::from(frame_rate)
+        match self.costs.get(package) {
+            Some(cost) => cost.of(picture).max(LEAST_COST).as_secs_f64() * f64::from(frame_rate),
+            None => f64::INFINITY,
+        }
     }
 }
 
@@ -170,7 +179,8 @@ impl Permit {
         let budget = self.admission.0.budget;
         let others = (state.used - self.load).max(0.0);
         // A stream that is alone makes nobody else late.
-        if state.active > 1 && others + load > budget + 1e-9 {
+        let is_alone = state.active == 1 && load.is_finite();
+        if !is_alone && others + load > budget + 1e-9 {
             return Err(Overloaded {
                 active: state.active,
                 capacity: self.admission.room(&state, load),
@@ -217,7 +227,8 @@ mod tests {
         let admission = admission();
         // 1.6 cores, a quarter of a core each.
         assert_eq!(admission.capacity("face", PictureKind::Mouth, 25), 6);
-        assert_eq!(admission.worst_capacity(), 6);
+        // Full frames cost twice as much.
+        assert_eq!(admission.worst_capacity(), 3);
         let mut permits: Vec<Permit> = (0..6)
             .map(|_| admission.admit("face", PictureKind::Mouth, 25).unwrap())
             .collect();
@@ -251,5 +262,35 @@ mod tests {
         assert_eq!(admission.capacity("face", PictureKind::Mouth, 50), 3);
         let _permit = admission.admit("face", PictureKind::Full, 50).unwrap();
         assert_eq!(admission.capacity("face", PictureKind::Mouth, 25), 3);
+    }
+
+    #[test]
+    fn a_package_that_was_not_measured_or_is_gone_is_not_admitted() {
+        let admission = admission();
+        let none = Overloaded {
+            active: 0,
+            capacity: 0,
+        };
+        let refused = admission.admit("other", PictureKind::Mouth, 25);
+        assert_eq!(refused.unwrap_err(), none);
+        assert_eq!(admission.capacity("other", PictureKind::Mouth, 25), 0);
+        admission.forget("face");
+        let refused = admission.admit("face", PictureKind::Mouth, 25);
+        assert_eq!(refused.unwrap_err(), none);
+        assert_eq!(admission.worst_capacity(), 0);
+    }
+
+    #[test]
+    fn capacity_is_bounded_whatever_was_measured() {
+        let admission = Admission::new(2);
+        let nothing = Duration::ZERO;
+        admission.set_cost(
+            "face",
+            Cost {
+                mouth: nothing,
+                full: nothing,
+            },
+        );
+        assert_eq!(admission.capacity("face", PictureKind::Mouth, 25), 6400);
     }
 }

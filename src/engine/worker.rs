@@ -175,7 +175,7 @@ impl Worker {
         };
         front_end.plan(&self.samples, rate_hz, job.frame_id, &mut self.plan)?;
         let width = front_end.spec().width;
-        let owner = Arc::as_ptr(&job.package) as usize as u64;
+        let owner = job.package.serial();
         let rows: Vec<Arc<Row>> = self
             .plan
             .rows()

@@ -3,7 +3,7 @@
 use crate::base::limits::Limits;
 
 /// Limits while a package is loaded: every file's size is compared before the file is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadLimits {
     /// Largest manifest.json or frame index, bytes. 16 MiB: an index of 100,000 frames takes about 6.
     pub json_bytes: u64,

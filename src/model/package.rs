@@ -72,6 +72,11 @@ pub(super) enum GoldenTensor {
 }
 
 impl Package {
+    /// A number that no other package of this process has or will have: what caches are keyed by.
+    pub fn serial(&self) -> u64 {
+        self.crop_owner
+    }
+
     /// The model name: the folder's name.
     pub fn name(&self) -> &str {
         &self.manifest.name

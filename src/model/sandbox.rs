@@ -4,7 +4,7 @@
 //! `catch_unwind` helps. So a package that nobody vouches for is loaded and run once by a child, `lipsyncd check`, which
 //! limits its own memory and time first; only then may the server load it.
 
-use super::ModelError;
+use super::{LoadLimits, ModelError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::Read;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub struct CheckLimits {
     pub memory_bytes: u64,
     /// Time by the clock, and as much of the processor's.
     pub time: Duration,
+    /// What the package is loaded with: the limits of the server that will serve it.
+    pub load: LoadLimits,
 }
 
 impl Default for CheckLimits {
@@ -25,6 +27,7 @@ impl Default for CheckLimits {
         CheckLimits {
             memory_bytes: 4 << 30,
             time: Duration::from_secs(120),
+            load: LoadLimits::default(),
         }
     }
 }
@@ -52,14 +55,19 @@ pub fn check_in_child(
             .into_owned();
         ModelError::CheckFailed { package, reason }
     };
-    let mut child = Command::new(program)
-        .args([
-            "check",
-            "--child",
-            "--memory-mib",
-            &(limits.memory_bytes >> 20).to_string(),
-        ])
-        .args(["--seconds", &limits.time.as_secs().max(1).to_string(), "--"])
+    let flags = [
+        ("--memory-mib", limits.memory_bytes >> 20),
+        ("--seconds", limits.time.as_secs().max(1)),
+        ("--max-package-bytes", limits.load.package_bytes),
+        ("--max-frames", limits.load.frames as u64),
+    ];
+    let mut command = Command::new(program);
+    command.args(["check", "--child"]);
+    for (flag, value) in flags {
+        command.args([flag, &value.to_string()]);
+    }
+    let mut child = command
+        .arg("--")
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -103,20 +111,21 @@ pub fn confine_this_process(limits: CheckLimits) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `None`: the time was up, and the child was killed.
+/// `None`: the time was up, and the child was killed. It has ended and was reaped whatever is returned.
 fn wait(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>> {
     let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+    let outcome = loop {
+        match child.try_wait() {
+            Ok(None) if started.elapsed() < time => std::thread::sleep(POLL),
+            Ok(Some(status)) => return Ok(Some(status)),
+            Ok(None) => break Ok(None),
+            Err(error) => break Err(error),
         }
-        if started.elapsed() >= time {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(POLL);
-    }
+    };
+    // It may have ended by itself meanwhile.
+    let _ = child.kill();
+    child.wait()?;
+    outcome
 }
 
 /// Reads to the end, so that the child never waits for its reader, and keeps the first bytes.

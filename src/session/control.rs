@@ -168,6 +168,7 @@ impl ControlChannel {
                 check_allowed(context)?;
                 let unloaded = context.engine.registry().unload(&model_name);
                 unloaded.map_err(SessionError::UnknownModel)?;
+                context.engine.admission().forget(&model_name);
                 log::info!("the package {model_name} was unloaded by a client");
                 context.sessions.package_unloaded(&model_name);
                 ControlBody::ModelUnloaded(ModelUnloaded {
