@@ -3,6 +3,7 @@
 mod commands;
 mod http;
 mod memory;
+mod memory_server;
 mod networks;
 mod operation;
 mod origins;

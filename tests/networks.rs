@@ -179,7 +179,7 @@ fn missing_or_foreign_files_of_weights_are_told() {
     };
     std::fs::copy(file("external/unet.onnx.data"), &data).unwrap();
     assert!(
-        words(&small).contains("the limit is 2000"),
+        words(&small).contains("the limit of 2000"),
         "{}",
         words(&small)
     );

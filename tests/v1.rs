@@ -1,63 +1,19 @@
 //! Version 1 of the wire, from message to picture: in memory on a clock that the test sets, and over
 //! sockets where the network matters.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lipsyncd::base::ids::ConnectionId;
-use lipsyncd::config::{Config, Options};
-use lipsyncd::engine::Engine;
 use lipsyncd::frame::decode_jpeg;
-use lipsyncd::model::Registry;
-use lipsyncd::observe::Stats;
 use lipsyncd::protocol::protobuf::wire;
-use lipsyncd::server::{Assets, HttpService, OriginPolicy};
-use lipsyncd::session::{ClientSession, Context};
 use lipsyncd::transport::Outgoing;
 use prost::Message as _;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::memory::MemoryConnection;
+use crate::memory_server::Memory;
 use crate::support::{PATIENCE, app, config, eventually, next, next_json, websocket};
-
-/// A whole server without a network.
-pub struct Memory {
-    pub context: Arc<Context>,
-    service: HttpService,
-}
-
-impl Memory {
-    pub fn new(options: &Options) -> Memory {
-        let config = Config::new(options.clone()).unwrap();
-        let engine = Engine::start(&config, Arc::new(Stats::default())).unwrap();
-        for folder in Registry::folders(config.models_dir()).unwrap() {
-            engine.load_folder(&folder).unwrap();
-        }
-        let context = Arc::new(Context::new(&config, engine));
-        context.set_ready();
-        let service = HttpService::new(
-            context.clone(),
-            Assets::open(None).unwrap(),
-            OriginPolicy::new(&config, 0),
-        );
-        Memory { context, service }
-    }
-
-    pub fn connect(&self, subprotocol: &'static str) -> MemoryConnection<ClientSession> {
-        let subprotocol = Some(subprotocol).filter(|name| !name.is_empty());
-        let limits = &self.context.limits;
-        MemoryConnection::open(&self.service, subprotocol, ConnectionId(1), limits).unwrap()
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.context.engine.stop();
-    }
-}
 
 pub fn binary_request(model: &str, frame_id: u32, audio: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();

@@ -4,8 +4,9 @@
 use lipsyncd::transport::Outgoing;
 use serde_json::{Value, json};
 
+use crate::memory_server::Memory;
 use crate::support::{PATIENCE, config};
-use crate::v1::{Memory, binary_reply};
+use crate::v1::binary_reply;
 
 fn text(message: Option<Outgoing>) -> Value {
     match message {

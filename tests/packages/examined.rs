@@ -116,7 +116,8 @@ fn weights_beside_the_network_are_part_of_the_package() {
 /// media/30: a copy that broke off.
 #[test]
 fn a_frame_that_is_cut_off_is_refused_and_named() {
-    let cuts: [fn(&[u8]) -> Vec<u8>; 3] = [
+    type Cut = fn(&[u8]) -> Vec<u8>;
+    let cuts: [Cut; 3] = [
         |jpeg| jpeg[..jpeg.len() * 2 / 3].to_vec(),
         |jpeg| jpeg[..jpeg.len() - 2].to_vec(),
         |jpeg| jpeg[..100].to_vec(),

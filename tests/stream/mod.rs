@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::memory::MemoryConnection;
+use crate::memory_server::Memory;
 use crate::support::{Client, PATIENCE, app, config, eventually, next_json, websocket};
-use crate::v1::{Memory, binary_reply, binary_request};
+use crate::v1::{binary_reply, binary_request};
 
 const RATE: usize = 24_000;
 

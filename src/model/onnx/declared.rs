@@ -1,7 +1,8 @@
 //! What a file declares of its inputs and outputs.
 
+use super::OnnxError;
+use super::proto::parse;
 use super::read_network;
-use super::{OnnxError, parse};
 use crate::model::{LoadLimits, ModelError};
 use std::path::Path;
 use tract_onnx::pb::{ValueInfoProto, tensor_shape_proto::dimension, type_proto};

@@ -1,6 +1,7 @@
 //! Weights that a file keeps in another file beside it, as PyTorch exports them today.
 
-use super::{OnnxError, parse};
+use super::OnnxError;
+use super::proto::parse;
 use crate::model::ModelError;
 use crate::model::files::is_confined;
 use prost::Message;

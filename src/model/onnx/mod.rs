@@ -11,6 +11,7 @@ mod file;
 mod finite;
 mod half;
 mod operators;
+mod proto;
 mod qdq;
 mod tensors;
 mod words;
@@ -20,21 +21,12 @@ pub use error::OnnxError;
 pub(super) use external::external_files;
 pub use file::read_network;
 pub(super) use file::{file_name, read_package_network};
+use proto::parse;
 pub(super) use words::in_one_sentence;
 
-use prost::Message;
 use std::fmt;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
-
-/// Reads an ONNX file's protobuf.
-pub(super) fn parse(onnx: &[u8]) -> Result<ModelProto, OnnxError> {
-    let proto = ModelProto::decode(onnx)?;
-    match proto.graph {
-        Some(_) => Ok(proto),
-        None => Err(OnnxError::NoGraph),
-    }
-}
 
 /// How the network of a file is computed otherwise than the file has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,7 +79,7 @@ fn golden_replies_encode() {
         jpeg: JPEG.to_vec().into(),
     };
     assert_eq!(frame.clone().encode(), golden("v2-frame"));
-    assert_eq!(StreamFrame::decode(&golden("v2-frame")), Ok(frame.clone()));
+    assert_eq!(StreamFrame::decode(golden("v2-frame")), Ok(frame.clone()));
     let idle = StreamFrame {
         flags: stream::FLAG_IDLE,
         compute_us: 0,

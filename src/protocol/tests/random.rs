@@ -127,6 +127,6 @@ proptest! {
             stream, flags, epoch, sequence, avatar_frame, sample, sample_rate_hz: rates.0,
             compute_us: rates.1, bounds: bounds.map(|edge| f32::from(edge) / 7.0), jpeg: jpeg.into(),
         };
-        prop_assert_eq!(StreamFrame::decode(&frame.clone().encode()), Ok(frame));
+        prop_assert_eq!(StreamFrame::decode(frame.clone().encode()), Ok(frame));
     }
 }

@@ -334,5 +334,5 @@ fn good_messages_are_never_mistaken() {
         assert!(decode(V1, v1(little, 8, &audio)).is_ok());
         assert!(decode(V2, chunk(1, &audio)).is_ok());
     }
-    assert!(StreamFrame::decode(&golden("v2-frame")).is_ok());
+    assert!(StreamFrame::decode(golden("v2-frame")).is_ok());
 }
