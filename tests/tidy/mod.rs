@@ -287,6 +287,30 @@ fn systemd_waits_longer_than_a_stop_takes() {
     assert!(given > needed, "{given:?} is not above {needed:?}");
 }
 
+/// docs/CASES.md promises a test for each situation: `file` `test` in its last column.
+#[test]
+fn every_test_that_the_cases_name_exists() {
+    let document = fs::read_to_string(root().join("docs/CASES.md")).unwrap();
+    let rows = document
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("` `"));
+    let mut named = 0;
+    for row in rows {
+        let column = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        for pair in column.split(", ") {
+            let (file, test) = pair.trim().trim_matches('`').split_once("` `").expect(row);
+            let text =
+                fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("{file}: {row}"));
+            let is_defined = ["fn ", "def ", "function "]
+                .iter()
+                .any(|word| text.contains(&format!("{word}{test}(")));
+            assert!(is_defined, "{file} has no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named >= 55, "{named} tests are named");
+}
+
 /// The checks themselves: what they must see.
 mod checks {
     use super::*;
