@@ -1,5 +1,6 @@
 //! The integration tests: one binary, because linking the engine again and again is slow.
 
+mod administration;
 mod commands;
 mod http;
 mod memory;

@@ -331,39 +331,6 @@ fn what_is_switched_off_says_so_and_json_goes_on() {
 }
 
 #[test]
-fn packages_are_loaded_and_unloaded_where_it_is_allowed() {
-    let mut config = config();
-    config.allow_load = true;
-    config.checker = Some(env!("CARGO_BIN_EXE_lipsyncd").into());
-    let memory = Memory::new(&config);
-    let mut client = memory.connect("");
-    let mut ask = |message: &str| {
-        client.send_text(message);
-        text(client.wait(PATIENCE))
-    };
-    assert_eq!(
-        ask(r#"{"type":"unload_model","model_name":"tiny"}"#)["type"],
-        "model_unloaded"
-    );
-    assert_eq!(
-        ask(r#"{"model_name":"tiny","frame_id":1}"#)["code"],
-        "unknown_model"
-    );
-    assert_eq!(
-        ask(r#"{"type":"load_model","model_name":"tiny"}"#)["type"],
-        "model_loaded"
-    );
-    assert_eq!(
-        ask(r#"{"model_name":"tiny","frame_id":1}"#)["success"],
-        true
-    );
-    for name in ["../packages/tiny", "none", "/etc", "tiny/.."] {
-        let reply = ask(&json!({"type": "load_model", "model_name": name}).to_string());
-        assert_eq!(reply["success"], false, "{reply}");
-    }
-}
-
-#[test]
 fn a_session_that_drains_finishes_and_takes_nothing_new() {
     let memory = Memory::new(&config());
     let mut client = memory.connect("");

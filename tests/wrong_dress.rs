@@ -1,5 +1,4 @@
-//! What a whole session answers to messages that are well known and in the wrong place, and what it tells when a
-//! package is taken away.
+//! What a whole session answers to messages that are well known and in the wrong place.
 
 use lipsyncd::transport::Outgoing;
 use serde_json::{Value, json};
@@ -76,30 +75,4 @@ fn words_lead_to_the_cause_on_every_connection() {
         error["error"].as_str().unwrap().contains("list_models"),
         "{error}"
     );
-}
-
-/// Streams of a package that an administrator takes out of service are closed, whosever they are.
-#[test]
-fn a_stream_is_closed_when_its_package_is_unloaded() {
-    let mut config = config();
-    config.allow_load = true;
-    let memory = Memory::new(&config);
-    let mut client = memory.connect("lipsync.v2");
-    for stream in [1, 2] {
-        let model_name = if stream == 1 { "tiny" } else { "tiny_ave" };
-        let open = json!({"type": "open", "stream": stream, "model_name": model_name, "sample_rate": 16000, "credits": 5});
-        client.send_text(&open.to_string());
-        text(client.wait(PATIENCE));
-    }
-    let mut other = memory.connect("");
-    other.send_text(r#"{"type": "unload_model", "model_name": "tiny"}"#);
-    assert_eq!(text(other.wait(PATIENCE))["type"], "model_unloaded");
-    let closed = text(client.wait(PATIENCE));
-    assert_eq!(
-        (&closed["type"], &closed["stream"]),
-        (&"closed".into(), &1.into())
-    );
-    assert_eq!(closed["reason"], "model_unloaded");
-    client.send_text(r#"{"type": "stats", "stream": 1}"#);
-    assert_eq!(text(client.wait(PATIENCE))["code"], "unknown_stream");
 }

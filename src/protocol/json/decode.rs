@@ -15,31 +15,11 @@ use crate::protocol::stream::{ImageKind, Open, StreamControl, StreamRequest};
 const ECHOED_CHARS: usize = 64;
 
 /// Types that are understood on every connection.
-const TYPES: [&str; 10] = [
-    "inference",
-    "batch",
-    "get_stats",
-    "switch_to_binary",
-    "configure",
-    "list_models",
-    "get_metadata",
-    "get_video_frame",
-    "load_model",
-    "unload_model",
-];
+const TYPES: &str = "inference, batch, get_stats, switch_to_binary, configure, list_models, get_metadata, \
+                     get_video_frame, load_model, unload_model";
 /// Types that are understood in stream mode besides.
-const STREAM_TYPES: [&str; 10] = [
-    "open",
-    "start",
-    "end",
-    "interrupt",
-    "pause",
-    "resume",
-    "credit",
-    "change",
-    "stats",
-    "close",
-];
+const STREAM_TYPES: &str =
+    "open, start, end, interrupt, pause, resume, credit, change, stats, close";
 
 type Read<T> = Result<T, DecodeErrorKind>;
 
@@ -191,7 +171,7 @@ impl Message<'_> {
 
     /// A stream's control message.
     fn stream(&self, kind: &str) -> Read<StreamRequest> {
-        if !STREAM_TYPES.contains(&kind) {
+        if !STREAM_TYPES.split(", ").any(|known| known == kind) {
             return Err(self.unknown_type(kind));
         }
         if self.protocol != Protocol::Stream {
@@ -288,8 +268,8 @@ impl Message<'_> {
     /// The types that this connection understands.
     fn understood(&self) -> String {
         match self.protocol {
-            Protocol::Stream => [STREAM_TYPES, TYPES].concat().join(", "),
-            _ => TYPES.join(", "),
+            Protocol::Stream => format!("{STREAM_TYPES}, {TYPES}"),
+            _ => TYPES.to_owned(),
         }
     }
 }
