@@ -3,8 +3,8 @@
 use lipsyncd::transport::Outgoing;
 use serde_json::{Value, json};
 
+use crate::memory_server::Memory;
 use crate::support::{PATIENCE, config};
-use crate::v1::Memory;
 
 fn text(message: Option<Outgoing>) -> Value {
     match message {
