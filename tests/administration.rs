@@ -1,10 +1,13 @@
 //! Packages that clients load and unload where an administrator allows it, and what their streams are told.
 
+use std::path::Path;
+use std::time::Instant;
+
 use lipsyncd::transport::Outgoing;
 use serde_json::{Value, json};
 
 use crate::memory_server::Memory;
-use crate::support::{PATIENCE, config};
+use crate::support::{PATIENCE, app, config, next_json, websocket};
 
 fn text(message: Option<Outgoing>) -> Value {
     match message {
@@ -70,4 +73,27 @@ fn a_stream_is_closed_when_its_package_is_unloaded() {
     assert_eq!(closed["reason"], "model_unloaded");
     client.send_text(r#"{"type": "stats", "stream": 1}"#);
     assert_eq!(text(client.wait(PATIENCE))["code"], "unknown_stream");
+}
+
+/// A stop waited for the check of a package, up to a minute, while systemd waits for 20 s.
+#[test]
+fn a_stop_gives_up_the_check_of_a_package() {
+    let mut config = config();
+    config.allow_load = true;
+    config.checker =
+        Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/commands/never_ends"));
+    config.limits.drain_ms = 100;
+    let app = app(&config);
+    let load = json!({"type": "load_model", "model_name": "tiny"}).to_string();
+    let mut client = websocket(app.address(), "");
+    // The second is refused while the first is being checked.
+    for _ in 0..2 {
+        client.send(load.clone().into()).unwrap();
+    }
+    let refused = next_json(&mut client);
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("another package is being loaded"), "{error}");
+    let started = Instant::now();
+    app.stop();
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
 }

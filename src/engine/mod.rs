@@ -13,8 +13,9 @@ mod rows;
 mod worker;
 
 use std::hash::RandomState;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -25,9 +26,10 @@ use crate::audio::{FeatureFrame, FeatureSlot};
 use crate::base::event_queue::SendError;
 use crate::base::ids::ConnectionId;
 use crate::base::panic::catch_panic;
+use crate::base::shutdown::Shutdown;
 use crate::config::Config;
 use crate::model::{
-    CheckLimits, LoadLimits, ModelError, Package, Registry, check_in_child, is_model_name,
+    CheckLimits, LoadLimits, ModelError, Package, Registry, check_in_child_until, is_model_name,
 };
 use crate::observe::Stats;
 
@@ -116,7 +118,8 @@ struct Shared {
     common: Common,
     admission: Admission,
     stats: Arc<Stats>,
-    stopping: AtomicBool,
+    /// Triggered by [`Engine::stop`]: ends the check of a package in a child process.
+    stopping: Shutdown,
     abandoned: AtomicU64,
     load: Load,
 }
@@ -148,7 +151,7 @@ impl Engine {
             },
             admission: Admission::new(config.workers()),
             stats,
-            stopping: AtomicBool::new(false),
+            stopping: Shutdown::new()?,
             abandoned: AtomicU64::new(0),
             load: Load::default(),
         });
@@ -162,7 +165,7 @@ impl Engine {
     /// [`Refused`]
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
         let shared = &self.shared;
-        if shared.stopping.load(Ordering::Relaxed) {
+        if shared.stopping.is_triggered() {
             return Err(Refused::Stopping);
         }
         let owner = job.connection;
@@ -223,7 +226,8 @@ impl Engine {
         }
         let folder = self.shared.models_dir.join(name);
         if let Some(checker) = &self.shared.checker {
-            check_in_child(checker, &folder, self.shared.check_limits)?;
+            let stopping = Some(self.shared.stopping.as_fd());
+            check_in_child_until(checker, &folder, self.shared.check_limits, stopping)?;
         }
         self.load_folder(&folder)
     }
@@ -291,10 +295,10 @@ impl Engine {
         self.shared.common.rows.counts()
     }
 
-    /// Takes no further job, answers those that wait with [`JobError::Stopping`], and waits for the
-    /// workers to finish what they have begun.
+    /// Takes no further job, answers those that wait with [`JobError::Stopping`], gives up the check of a package, and
+    /// waits for the workers to finish what they have begun.
     pub fn stop(&self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.stopping.trigger();
         while let Some((queued, job)) = self.shared.queue.pop() {
             finish(
                 &job,

@@ -1,27 +1,21 @@
 //! The pool's threads: rayon's queue and stealing, with names, and joined at the end.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a worker. tract recurses little; the default of 2 MiB is kept on purpose.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
-/// The system gives no more threads.
-#[derive(Debug)]
-pub struct PoolError(rayon::ThreadPoolBuildError);
-
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the workers cannot be started: {}; try fewer with --workers",
-            self.0
-        )
-    }
+/// The engine cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The system gives no more threads.
+    #[error("the workers cannot be started: {0}; try fewer with --workers")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The system has no descriptor left.
+    #[error("the workers cannot be started: {0}")]
+    Descriptors(#[from] std::io::Error),
 }
-
-impl std::error::Error for PoolError {}
 
 /// A rayon pool whose threads are joined.
 pub(super) struct Pool {
@@ -50,8 +44,7 @@ impl Pool {
                     .push(handle);
                 Ok(())
             })
-            .build()
-            .map_err(PoolError)?;
+            .build()?;
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(Pool {
             pool: RwLock::new(Some(Arc::new(pool))),

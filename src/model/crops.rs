@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct CropCache {
     budget_bytes: usize,
-    next_owner: AtomicU64,
     kept: Mutex<Kept>,
 }
 
@@ -41,19 +40,19 @@ pub struct CropCacheStatistics {
     pub misses: u64,
 }
 
+/// A number that no other package of this process has or will have: what caches are keyed by.
+pub(super) fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl CropCache {
     /// A cache that holds at most `budget_bytes` of pixels. 0 keeps nothing.
     pub fn new(budget_bytes: usize) -> CropCache {
         CropCache {
             budget_bytes,
-            next_owner: AtomicU64::new(0),
             kept: Mutex::default(),
         }
-    }
-
-    /// A number that tells one package's crops from another's.
-    pub(super) fn new_owner(&self) -> u64 {
-        self.next_owner.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn find(&self, owner: u64, frame: u32) -> Option<Arc<Crop>> {
@@ -142,7 +141,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_leaves_first() {
         let cache = CropCache::new(2 * 300);
-        let owner = cache.new_owner();
+        let owner = next_serial();
         cache.keep(owner, 1, &crop(10));
         cache.keep(owner, 2, &crop(10));
         assert!(cache.find(owner, 1).is_some());
@@ -178,7 +177,7 @@ mod tests {
     #[test]
     fn packages_do_not_see_each_others_crops() {
         let cache = CropCache::new(10_000);
-        let (a, b) = (cache.new_owner(), cache.new_owner());
+        let (a, b) = (next_serial(), next_serial());
         cache.keep(a, 1, &crop(4));
         assert!(cache.find(b, 1).is_none());
         cache.keep(b, 1, &crop(5));

@@ -1,5 +1,6 @@
 //! From a manifest to a package: reads every file it names, and checks that they fit together.
 
+use super::crops::next_serial;
 use super::expect::{check_frame, expect_declared, expect_inputs, expect_shape};
 use super::files::{read_checked, read_limited, refuse_dangling_link};
 use super::manifest::GoldenInput;
@@ -102,7 +103,7 @@ impl Loader<'_> {
             kept,
             encoder,
             golden,
-            crop_owner: crops.new_owner(),
+            crop_owner: next_serial(),
             crops,
         })
     }

@@ -40,6 +40,6 @@ pub use npy::{NpyTensor, parse_npy, read_npy, write_npy};
 pub use onnx::{Declared, DeclaredTensor, Note, OnnxError, declared_inputs, read_network};
 pub use package::{Package, PackageMemory, UnetTensors};
 pub use registry::Registry;
-pub use sandbox::{CheckLimits, check_in_child, confine_this_process};
+pub use sandbox::{CheckLimits, check_in_child, check_in_child_until, confine_this_process};
 pub use states::KeptFrames;
 pub use tensor_spec::TensorSpec;

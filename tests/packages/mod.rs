@@ -97,6 +97,13 @@ fn all_three_families_load_and_give_their_golden_output() {
     }
 }
 
+/// Caches are keyed by it: what was computed for a package is never found by the one that replaces it.
+#[test]
+fn a_package_that_is_loaded_again_is_another() {
+    let (first, second) = (load("tiny"), load("tiny"));
+    assert_ne!(first.serial(), second.serial());
+}
+
 /// The packages that the project ships: they must compute what they computed where they were made.
 #[test]
 fn shipped_packages_give_their_golden_output() {
