@@ -2,7 +2,6 @@
 import ctypes
 import os
 import subprocess
-import tempfile
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,7 +59,10 @@ def smoothstep(a, b, x):
 def build_library():
     """Compiles raster.c for this machine (once per source) and loads it."""
     src = os.path.join(os.path.dirname(os.path.abspath(__file__)), "raster.c")
-    out = os.path.join(tempfile.gettempdir(), f"face-raster-{int(os.stat(src).st_mtime_ns)}.so")
+    # A folder of this user alone: what lies in one that others can write to must not be loaded.
+    folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lipsyncd")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    out = os.path.join(folder, f"face-raster-{int(os.stat(src).st_mtime_ns)}.so")
     if not os.path.exists(out):
         tmp = f"{out}.{os.getpid()}"
         subprocess.check_call(["gcc", "-O3", "-march=native", "-ffast-math", "-fPIC", "-shared", src, "-o", tmp, "-lm"])
