@@ -7,10 +7,10 @@ use super::*;
 #[test]
 fn a_machine_that_is_full_says_so_with_numbers() {
     let memory = Memory::new(&config());
-    // Two workers with a fifth of their time kept back: two streams of 30 ms a frame.
+    // Two workers with a third of their time kept back: two streams of 25 ms a frame.
     let cost = Cost {
-        mouth: Duration::from_millis(30),
-        full: Duration::from_millis(30),
+        mouth: Duration::from_millis(25),
+        full: Duration::from_millis(25),
     };
     memory.context.engine.admission().set_cost("tiny", cost);
     let mut talk = Talk::new(&memory);
@@ -46,9 +46,9 @@ fn a_change_that_is_refused_costs_nothing() {
         full: Duration::from_millis(ms),
     };
     let admission = memory.context.engine.admission();
-    // Of 1.6 cores a stream fills 0.75 and 1.5.
-    admission.set_cost("tiny", cost(30));
-    admission.set_cost("tiny_ave", cost(60));
+    // Of 1.3 cores a stream fills 0.625 and 1.25.
+    admission.set_cost("tiny", cost(25));
+    admission.set_cost("tiny_ave", cost(50));
     let mut talk = Talk::new(&memory);
     for stream in 0..2 {
         talk.say(&open(stream, "tiny"));
