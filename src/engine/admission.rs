@@ -10,7 +10,7 @@ use super::job::PictureKind;
 /// Share of the workers' time that streams may plan with. The rest is for what is done for a stream outside of the
 /// workers (its connection's thread makes features of sound and writes frames), for single requests, and for frames
 /// being dearer while all cores compute than when one alone was measured. On two cores 18 live streams of the default
-/// face kept every frame for 12 s, their clients on the same cores, and of 20 some were late; this share admits 18.
+/// face kept every frame for 12 s, their clients on the same cores, and of 20 some were late; this share admits 16 to 18.
 const HEADROOM: f64 = 0.65;
 
 /// No picture is taken to be cheaper: it bounds what is told as capacity.
