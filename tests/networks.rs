@@ -147,6 +147,16 @@ fn an_unknown_operator_is_named_with_its_node() {
     );
 }
 
+/// tract computes it wrongly; a wrong picture would come without a word.
+#[test]
+fn a_cubic_resize_to_one_pixel_is_refused_in_a_sentence() {
+    let words = refused("cubic_to_one_pixel.onnx");
+    assert!(
+        words.contains("by cubics") && words.contains("Resize"),
+        "{words}"
+    );
+}
+
 #[test]
 fn weights_in_a_file_beside_the_network_are_read() {
     let beside = load("external/unet.onnx").unwrap();

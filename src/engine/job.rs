@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::audio::{AudioError, FeatureFrame, FeatureSlot};
 use crate::base::event_queue::SendError;
 use crate::base::ids::ConnectionId;
+use crate::base::padded::PaddedBytes;
 use crate::frame::FrameError;
 use crate::model::{ModelError, Package};
 
@@ -82,7 +83,7 @@ impl Cancel {
 #[derive(Clone, Debug)]
 pub struct Picture {
     /// The JPEG.
-    pub jpeg: Bytes,
+    pub jpeg: PaddedBytes,
     /// Its width and height in pixels.
     pub size: (u32, u32),
     /// The idle frame that it belongs to.

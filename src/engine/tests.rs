@@ -51,3 +51,25 @@ fn a_panic_costs_its_own_job_and_the_worker_goes_on() {
     assert_eq!(frame(2), before);
     engine.stop();
 }
+
+/// What a frame costs is measured on one frame, warm: a frame that is met for the first time is decoded and cropped, which
+/// a stream's are not.
+#[test]
+fn a_package_is_measured_on_one_frame() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/packages");
+    let config = Config::new(Options {
+        workers: 1,
+        models_dir: folder.clone(),
+        ..Options::default()
+    });
+    let engine = Engine::start(&config.unwrap(), Arc::new(Stats::default())).unwrap();
+    engine.load_folder(&folder.join("tiny")).unwrap();
+    let crops = engine.registry().crops().statistics();
+    assert_eq!((crops.misses, crops.crops), (1, 1));
+    assert!(
+        crops.hits >= 2 * u64::from(MEASURED_FRAMES),
+        "{}",
+        crops.hits
+    );
+    engine.stop();
+}

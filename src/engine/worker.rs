@@ -3,14 +3,17 @@
 use std::hash::RandomState;
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
-
 use crate::audio::{FeatureFrame, FeatureSlot, RequestFrontEnd, RequestPlan, decode_pcm16};
+use crate::base::padded::PaddedBytes;
 use crate::frame::{Composer, JpegEncoder};
 use crate::model::{ModelError, NetworkState, Package};
 
 use super::job::{Job, JobAudio, JobError, Picture, PictureKind};
 use super::rows::{Row, RowCache};
+
+/// Room in front of a picture's JPEG, so that a reply's head is written there and the picture is not copied: the longest, of
+/// a version 2 frame, has 48 bytes.
+const REPLY_HEAD_BYTES: usize = 64;
 
 /// What all workers share.
 pub(super) struct Common {
@@ -87,13 +90,14 @@ impl Worker {
             .jpeg
             .set_quality(job.quality.unwrap_or(common.quality));
         let geometry = &package.manifest().geometry;
-        let mut jpeg = Vec::with_capacity(station.jpeg_bytes + station.jpeg_bytes / 8 + 1024);
+        let room = station.jpeg_bytes + station.jpeg_bytes / 8 + 1024;
+        let mut jpeg = PaddedBytes::with_room(REPLY_HEAD_BYTES, room);
         let size = match job.picture {
             PictureKind::Mouth => {
                 let side = geometry.inner_size;
                 station
                     .jpeg
-                    .encode_bgr_planes(prediction, side, side, &mut jpeg)?;
+                    .encode_bgr_planes(prediction, side, side, jpeg.writer())?;
                 (side, side)
             }
             PictureKind::Full => {
@@ -104,13 +108,13 @@ impl Worker {
                     .compose(&mut full, prediction, side, bounds, feather)?;
                 station
                     .jpeg
-                    .encode_bgr(&full.data, full.width, full.height, &mut jpeg)?;
+                    .encode_bgr(&full.data, full.width, full.height, jpeg.writer())?;
                 (full.width, full.height)
             }
         };
         station.jpeg_bytes = jpeg.len();
         Ok(Picture {
-            jpeg: Bytes::from(jpeg),
+            jpeg,
             size: (size.0 as u32, size.1 as u32),
             avatar_frame: frame,
             bounds: package.bounds(frame),

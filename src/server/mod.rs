@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::base::limits::Limits;
+use crate::base::panic::catch_panic;
 use crate::base::shutdown::Shutdown;
 use crate::config::Config;
 use crate::engine::{Engine, PoolError};
@@ -162,8 +163,14 @@ fn load(context: &Context, folders: &[std::path::PathBuf], shutdown: &Shutdown) 
             loaded.failed += left;
             break;
         }
-        match context.engine.load_folder(folder) {
-            Ok(package) => loaded.served.push(package.name().to_owned()),
+        // A panic costs its package: the server would never be ready.
+        let result = catch_panic(|| context.engine.load_folder(folder));
+        match result.map_err(|panic| format!("loading it panicked: {panic}")) {
+            Ok(Ok(package)) => loaded.served.push(package.name().to_owned()),
+            Ok(Err(error)) => {
+                log::error!("the package in {} is not served: {error}", folder.display());
+                loaded.failed += 1;
+            }
             Err(error) => {
                 log::error!("the package in {} is not served: {error}", folder.display());
                 loaded.failed += 1;

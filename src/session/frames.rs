@@ -35,7 +35,7 @@ impl PendingFrame {
                 avatar_frame: picture.avatar_frame,
                 bounds: picture.bounds,
                 image_size: picture.size,
-                jpeg: picture.jpeg.into(),
+                jpeg: picture.jpeg,
                 own_audio: self.own_audio,
             }),
             Err(error) => Err(self.error(error.into(), now)),

@@ -177,6 +177,14 @@ def unknown_operator():
     return g.model(g.conv(g.node("FusedTriton", x, domain="com.example"), 8, 3))
 
 
+def cubic_to_one_pixel():
+    g = Graph(10)
+    x = g.node("Add", g.conv("input", 6, 8), g.conv("audio", AUDIO, 8, 1))
+    sizes = g.constant(np.array([1, 8, 1, 1], "i8"))
+    x = g.node("Resize", x, "", "", sizes, mode="cubic", coordinate_transformation_mode="pytorch_half_pixel")
+    return g.model(g.conv(x, 8, 3, 1), side=1)
+
+
 def compute(model):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -202,6 +210,7 @@ def main(folder):
     onnx.save(integers(folder, False, operators), folder / "int8_operators.onnx")
     onnx.save(training_form(), folder / "training_form.onnx")
     onnx.save(unknown_operator(), folder / "unknown_operator.onnx")
+    onnx.save(cubic_to_one_pixel(), folder / "cubic_to_one_pixel.onnx")
     model = vector_beside_image()
     (folder / "external").mkdir(exist_ok=True)
     (folder / "external" / "unet.onnx.data").unlink(missing_ok=True)

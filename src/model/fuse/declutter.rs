@@ -1,6 +1,8 @@
 //! tract's simplification of a network, the same on every processor.
 
-use super::rewrite::{align_corners_by_length, keep_broadcasts, reverse_no_convolution};
+use super::rewrite::{
+    align_corners_by_length, keep_broadcasts, refuse_cubic_to_one_pixel, reverse_no_convolution,
+};
 use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -24,6 +26,8 @@ pub(in crate::model) fn declutter(mut model: TypedModel) -> TractResult<TypedMod
     };
     optimizer.passes[place] = Box::new(Axes::default());
     optimizer.session().optimize(&mut model)?;
+    // Shapes are known now.
+    refuse_cubic_to_one_pixel(&model)?;
     align_corners_by_length(&mut model)?;
     Ok(model)
 }

@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Tile};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::math::{self, Div, Sub};
-use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Resize};
+use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator, Resize};
 
 /// A tensor repeated along its axes of length one. tract's own operator for it is moved behind convolutions of
 /// concatenations when the network is simplified, which fails where the other parts are not repeated (a vector of sound
@@ -104,6 +104,33 @@ pub(super) fn reverse_no_convolution(model: &mut TypedModel) -> TractResult<()> 
         };
         patch.shunt_outside(model, id.into(), wires[0])?;
         patch.apply(model)?;
+    }
+    Ok(())
+}
+
+/// Refuses what tract computes wrongly and nothing here computes instead: of a side that is resized to one pixel by cubics
+/// with `pytorch_half_pixel`, it takes that pixel half a pixel too far left.
+pub(super) fn refuse_cubic_to_one_pixel(model: &TypedModel) -> TractResult<()> {
+    for node in model.nodes() {
+        let Some(resize) = node.op_as::<Resize>() else {
+            continue;
+        };
+        let from = model.outlet_fact(node.inputs[0])?;
+        let to = &node.outputs[0].fact;
+        let (Some(from), Some(to)) = (from.shape.as_concrete(), to.shape.as_concrete()) else {
+            continue;
+        };
+        let becomes_one = from.iter().zip(to).any(|(from, to)| *to == 1 && *from > 1);
+        if becomes_one
+            && resize.interpolator == Interpolator::Cubic
+            && resize.coord_transformer == CoordTransformer::PytorchHalfPixel
+        {
+            bail!(
+                "the Resize `{}` makes one pixel of a longer side by cubics with pytorch_half_pixel, which is not \
+                 computed right here: export it as linear, or as a mean",
+                node.name
+            );
+        }
     }
     Ok(())
 }

@@ -123,7 +123,7 @@ impl Streams {
             .result
             .map_err(|error| error.to_string())
             .map(|picture| StreamPicture {
-                jpeg: picture.jpeg.into(),
+                jpeg: picture.jpeg,
                 bounds: picture.bounds,
                 avatar_frame: picture.avatar_frame,
             });
